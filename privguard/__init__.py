@@ -1,0 +1,1 @@
+"""privguard: know, limit and prove who saw which client's data."""
