@@ -1,0 +1,64 @@
+"""What the shell must provide: each port's docstring says what holds when it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from datetime import date
+from typing import Protocol
+
+from privguard.model import AccessEvent, AuditReceipt, Principal
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch, UTC; may go backwards (L07), users must bear it."""
+        ...
+
+    def today(self) -> date:
+        """The calendar date in UTC."""
+        ...
+
+
+class Entropy(Protocol):
+    """Unpredictable bytes."""
+
+    def token(self, size: int) -> bytes:
+        """``size`` bytes from the operating system's generator."""
+        ...
+
+
+class AuditLog(Protocol):
+    """The append-only log."""
+
+    def submit(self, event: AccessEvent) -> Future[AuditReceipt]:
+        """Queues an entry; never blocks.
+
+        The future's result exists only once the entry is durable: it survives a power cut. It fails with
+        AuditUnavailableError when the entry could not be made durable; the entry may still be in the log
+        then (a lost answer), never twice.
+        """
+        ...
+
+
+class Pseudonyms(Protocol):
+    """Keyed tokens for masked values; equal only within one tenant and class (M10)."""
+
+    def token(self, tenant: str, cls: str, value: str) -> str:
+        """A fixed-length token for the value, from the tenant's key."""
+        ...
+
+
+class IdentityProvider(Protocol):
+    """Tells who asks."""
+
+    async def identify(self, headers: Mapping[str, str]) -> Principal:
+        """The actor these request headers (lower-case names) prove.
+
+        Raises:
+            UnauthenticatedError: nothing, or nothing that holds.
+            UpstreamUnavailableError: whoever vouches for actors does not answer.
+        """
+        ...
