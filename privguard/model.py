@@ -144,6 +144,27 @@ class Mask(Struct, frozen=True):
     args: tuple[tuple[str, str | int | tuple[str | int, ...]], ...] = ()
 
 
+OPERATORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "withhold": (),
+    "constant": ("text",),
+    "partial": ("first", "last", "fill"),
+    "pan_last4": (),
+    "pan_bin_last4": (),
+    "cn_mobile_3_4": (),
+    "cn_id_1_1": (),
+    "email": (),
+    "cjk_name": (),
+    "iban": (),
+    "year": (),
+    "age_band": ("width",),
+    "band": ("steps",),
+    "hash_token": (),
+    "scan": (),
+    "clear": (),
+}
+"""The masking operators a policy may name, with the arguments each takes."""
+
+
 class ClassSpec(Struct, frozen=True):
     """A kind of field, as the policy's ``classes`` define it."""
 
@@ -184,6 +205,7 @@ class ResourceShape(Struct, frozen=True):
             ``public | count | paging_url | withhold``; unnamed is withheld.
         id: record path of the client's id; or ``{name}`` for a route parameter.
         media: (media type, class) of bodies that are one field as a whole.
+        columns: (record path, separator) of fields that a CSV holds as a list within one column.
         params: (parameter, meaning); meaning is a tuple of field paths or class names that the parameter
             filters by, or one of ``("sort-keys",) ("paging",) ("fields",) ("format",) ("public",)``.
         withheld_as: ``absent | null``.
@@ -201,6 +223,7 @@ class ResourceShape(Struct, frozen=True):
     media: tuple[tuple[str, ClassSpec], ...] = ()
     withheld_as: str = "absent"
     unknown_params: str = "deny"
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 class FieldView(Struct, frozen=True):
