@@ -210,6 +210,14 @@ class UpstreamUnavailableError(PrivguardError):
     title = "The upstream does not answer"
 
 
+class PolicyUnavailableError(PrivguardError):
+    """There is no policy to judge by: everything is refused (M16)."""
+
+    status = 503
+    problem = "policy-unavailable"
+    title = "There is no policy to judge by"
+
+
 class StoreUnavailableError(PrivguardError):
     """The store did not answer within the deadline."""
 
@@ -224,3 +232,10 @@ class AuditUnavailableError(PrivguardError):
     status = 503
     problem = "audit-unavailable"
     title = "The access cannot be put on record"
+
+
+def contained(error: Exception) -> PrivguardError:
+    """Any failure as one of ours; a foreign one loses its message, which may quote data (L12)."""
+    if isinstance(error, PrivguardError):
+        return error
+    return UnreadableResponseError(f"A step failed ({type(error).__name__}); the answer is withheld.")

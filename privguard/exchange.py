@@ -1,0 +1,424 @@
+"""THE FLOW: the state machine of one guarded access, without any I/O.
+
+    RECEIVED -> IDENTIFIED -> DECIDED -> PERMITTED -> INTENT_RECORDED -> ANSWERED -> MASKED -> RECORDED -> RELEASED
+                                     `-> DENIED | CHALLENGED -------------------------------^
+    and from anywhere -> ABORTED -> RECORDED
+
+The rules of this file:
+
+1. ``TRANSITIONS`` below is the whole truth about the order; a step out of order raises.
+2. ``release`` takes an ``AuditReceipt``, and only a durable append makes one: nothing leaves unrecorded.
+   Refusals and aborts are recorded too.
+3. A write is on record as intent before the upstream sees it, and as outcome after.
+4. A record may be refused after the upstream answered (its relation is only then known), so ANSWERED leads to
+   DENIED and CHALLENGED as well; and an answer that leaves in parts goes RELEASED -> MASKED for each part.
+5. One policy version serves the whole exchange (M13), whatever is loaded meanwhile.
+6. Time and randomness are arguments.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from privguard.errors import (
+    AccessDeniedError,
+    IllegalTransitionError,
+    PrivguardError,
+    ReasonRequiredError,
+    StepUpRequiredError,
+    UngovernedRouteError,
+    UnreadableResponseError,
+)
+from privguard.masking import BodyMasker, Masked, MaskTools, PagingRewrite, compile_masker
+from privguard.masking.request_guard import check_query, check_reveal
+from privguard.masking.stream import Part, StreamMasker, open_stream
+from privguard.masking.write_back import check_write
+from privguard.model import (
+    AccessEvent,
+    AccessPlan,
+    AccessRequest,
+    AuditReceipt,
+    Disclosure,
+    Obligation,
+    Outcome,
+    Principal,
+    Route,
+    Ruling,
+    View,
+)
+from privguard.policy import Policy
+
+
+class State(enum.Enum):
+    """Where an access stands."""
+
+    RECEIVED = enum.auto()
+    IDENTIFIED = enum.auto()
+    DECIDED = enum.auto()
+    DENIED = enum.auto()
+    CHALLENGED = enum.auto()
+    PERMITTED = enum.auto()
+    INTENT_RECORDED = enum.auto()
+    ANSWERED = enum.auto()
+    MASKED = enum.auto()
+    RECORDED = enum.auto()
+    RELEASED = enum.auto()
+    ABORTED = enum.auto()
+
+
+S = State
+TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
+    {
+        S.RECEIVED: frozenset({S.IDENTIFIED, S.DENIED, S.ABORTED}),
+        S.IDENTIFIED: frozenset({S.DECIDED, S.DENIED, S.CHALLENGED, S.ABORTED}),
+        S.DECIDED: frozenset({S.PERMITTED, S.DENIED, S.CHALLENGED, S.ABORTED}),
+        S.PERMITTED: frozenset({S.INTENT_RECORDED, S.ANSWERED, S.ABORTED}),
+        S.INTENT_RECORDED: frozenset({S.ANSWERED, S.ABORTED}),
+        S.ANSWERED: frozenset({S.MASKED, S.DENIED, S.CHALLENGED, S.ABORTED}),
+        S.MASKED: frozenset({S.RECORDED, S.ABORTED}),
+        S.DENIED: frozenset({S.RECORDED, S.ABORTED}),
+        S.CHALLENGED: frozenset({S.RECORDED, S.ABORTED}),
+        S.ABORTED: frozenset({S.RECORDED}),
+        S.RECORDED: frozenset({S.RELEASED, S.ABORTED}),
+        S.RELEASED: frozenset({S.MASKED, S.ABORTED}),
+    }
+)
+_OUTCOMES: Final = MappingProxyType(
+    {
+        S.DENIED: Outcome.DENIED,
+        S.CHALLENGED: Outcome.CHALLENGED,
+        S.ABORTED: Outcome.ABORTED,
+        S.MASKED: Outcome.PERMITTED,
+    }
+)
+NOBODY: Final = Principal(id="")
+"""Stands in the log where nobody could be identified."""
+
+
+class Rulebook:
+    """One policy version with the maskers compiled from its plans; swapped as a whole on reload."""
+
+    def __init__(self, policy: Policy, tools: MaskTools) -> None:
+        self.policy = policy
+        self.tools = tools
+        self._maskers: dict[AccessPlan, BodyMasker] = {}
+
+    def masker(self, plan: AccessPlan) -> BodyMasker:
+        """The compiled masker of a plan; compiled on first use."""
+        masker = self._maskers.get(plan)
+        if masker is None:
+            if len(self._maskers) >= 4096:  # the keys keep plans alive, so bound them
+                self._maskers.clear()
+            masker = self._maskers[plan] = compile_masker(plan, self.tools)
+        return masker
+
+
+class Exchange:
+    """One guarded access; the drivers in ``guard`` and ``asgi`` call its steps in order.
+
+    Args:
+        rulebook: the policy version this access is judged by, to its end.
+        source: first part of the action in the log: ``gateway``, ``middleware`` or ``library``.
+        event_id: 32 hex digits from the Entropy port.
+    """
+
+    __slots__ = (
+        "_disclosures", "_event_id", "_intent", "_part", "_ruling", "actor", "error", "mode", "plan",
+        "request", "route", "rulebook", "source", "state", "status", "system",
+    )  # fmt: skip
+
+    def __init__(self, rulebook: Rulebook, *, source: str, system: str, mode: str, event_id: str) -> None:
+        self.rulebook = rulebook
+        self.source = source
+        self.system = system
+        self.mode = mode
+        self.state = State.RECEIVED
+        self.actor = NOBODY
+        self.request = AccessRequest()
+        self.route: Route | None = None
+        self.plan: AccessPlan | None = None
+        self.error: PrivguardError | None = None
+        self.status = 0
+        self._event_id = event_id
+        self._ruling: Ruling | None = None
+        self._disclosures: tuple[Disclosure, ...] = ()
+        self._intent: int | None = None
+        self._part = 0
+
+    def _go(self, to: State) -> None:
+        if to not in TRANSITIONS[self.state]:
+            raise IllegalTransitionError(f"{self.state.name} does not lead to {to.name}")
+        self.state = to
+
+    # 1 who asks
+
+    def identified(self, actor: Principal) -> None:
+        """Says who asks."""
+        self._go(State.IDENTIFIED)
+        self.actor = actor
+
+    # 2-3 what it is; may they, how much
+
+    def decide(self, request: AccessRequest, now_us: int) -> AccessPlan:
+        """Matches the resource, finds the plan and judges the parameters.
+
+        Raises:
+            AccessDeniedError: or one of its kinds; what is decidable without the record is refused here.
+        """
+        self.request = request
+        policy = self.rulebook.policy
+        route = policy.match(request.method, request.path) if request.path else _library_route(request)
+        if route is None:
+            raise UngovernedRouteError(
+                "No resource of the policy matches this route, and no passthrough names it."
+            )
+        self.route = route
+        plan = policy.plan(self.actor, route, request, now_us)
+        if request.query:
+            check_query(plan, request)
+        if request.reveal:
+            check_reveal(plan, request)
+        self.plan = plan
+        self._go(State.DECIDED)
+        if not route.verb.writes:
+            self._go(State.PERMITTED)
+        return plan
+
+    def judge_write(self, media: str, body: bytes, current: bytes | None) -> None:
+        """Judges a write against the record as it stands.
+
+        Args:
+            current: the record in the upstream as raw JSON; None when there is none to read (create).
+
+        Raises:
+            AccessDeniedError: the record may not be written by this actor.
+            MaskedValueInWriteError: the body carries a masked value, or a field the actor may not write (M07).
+        """
+        plan, route = self._planned()
+        if current is None:
+            ruling = plan.unread()
+        else:
+            ruling, disclosures = self.rulebook.masker(plan).ruling(current, self.actor, route.params)
+            self._disclosures = tuple(_without_fields(disclosures))
+        self._ruling = ruling
+        self._refuse_unless_permitted(ruling)
+        if route.verb.value != "delete" or body:
+            check_write(plan, ruling, media, body, current, route.params.get("id"))
+        self._go(State.PERMITTED)
+
+    def intent(self, now_us: int) -> AccessEvent:
+        """The entry that announces a write; to be durable before the upstream sees the write."""
+        return self._event(Outcome.INTENT, now_us, self._event_id)
+
+    def intent_recorded(self, receipt: AuditReceipt, event_id: str) -> None:
+        """The intent is durable; the outcome gets an id of its own."""
+        self._go(State.INTENT_RECORDED)
+        self._intent = receipt.index
+        self._event_id = event_id
+
+    # 5 the upstream answered; 6 what leaves
+
+    def answered(self, status: int) -> None:
+        """The upstream has answered with this status."""
+        self._go(State.ANSWERED)
+        self.status = status
+
+    def mask_json(self, body: bytes, paging: PagingRewrite | None) -> Masked:
+        """Masks a whole JSON body.
+
+        Raises:
+            AccessDeniedError: a record that stands alone may not be seen; looks like one that is not there.
+            UnreadableResponseError: the body cannot be parsed or masked.
+        """
+        plan, route = self._planned()
+        masked = self.rulebook.masker(plan).json(body, self.actor, route.params, paging)
+        self._disclosures = masked.disclosures
+        if masked.refused is not None:
+            self._refuse_unless_permitted(masked.refused)
+        self._refuse_unless_revealed(masked.disclosures, masked.offered)
+        self._go(State.MASKED)
+        return masked
+
+    def mask_record(self, record: Mapping[str, object]) -> Mapping[str, object]:
+        """Masks one record given as a mapping (the library door). Raises as ``mask_json``."""
+        plan, route = self._planned()
+        view, disclosures, ruling = self.rulebook.masker(plan).record(record, self.actor, route.params)
+        self._disclosures = disclosures
+        self._refuse_unless_permitted(ruling)
+        self._refuse_unless_revealed(disclosures, ruling.offered)
+        self._go(State.MASKED)
+        return view
+
+    def mask_opaque(self, media: str) -> None:
+        """Lets a body pass that is one field as a whole (an image, a letter), if its class may be seen clear.
+
+        Raises:
+            UnreadableResponseError: the policy names no class for this media type (M14).
+            AccessDeniedError: it does, and this actor may not see it.
+        """
+        plan, route = self._planned()
+        cls = dict(plan.shape.media).get(media)
+        if cls is None:
+            raise UnreadableResponseError(
+                f"The policy has no class for {_known_media(media)} bodies of this resource."
+            )
+        disclosures = self.rulebook.masker(plan).opaque(media, cls, self.actor, route.params)
+        self._disclosures = disclosures
+        self._go(State.MASKED)
+
+    def mask_empty(self) -> None:
+        """An answer without a body; what a write touched stays on record."""
+        self._go(State.MASKED)
+
+    def open_stream(self, media: str) -> StreamMasker:
+        """Opens the masker of an answer that leaves in parts; each goes through ``mask_part``."""
+        plan, route = self._planned()
+        return open_stream(media, self.rulebook.masker(plan), plan, self.actor, route.params)
+
+    def mask_part(self, part: Part, event_id: str) -> None:
+        """One part of a stream is masked and wants to be recorded."""
+        self._go(State.MASKED)
+        self._disclosures = part.disclosures
+        if self._part:
+            self._event_id = event_id
+        self._part += 1
+
+    # refusals
+
+    def refused(self, error: PrivguardError) -> None:
+        """The access ends with a refusal: denied, challenged, or (the fault being ours or upstream's) aborted."""
+        self.error = error
+        self.status = error.status
+        if isinstance(error, StepUpRequiredError):
+            self._go(State.CHALLENGED)
+        elif error.status < 500 and State.DENIED in TRANSITIONS[self.state]:
+            self._go(State.DENIED)
+        else:
+            self._go(State.ABORTED)
+
+    # 7 what is on record; 8 release
+
+    def event(self, now_us: int) -> AccessEvent:
+        """The entry for the state reached (MASKED, DENIED, CHALLENGED or ABORTED)."""
+        outcome = _OUTCOMES.get(self.state)
+        if outcome is None:
+            raise IllegalTransitionError(f"{self.state.name} is not a state to record")
+        return self._event(outcome, now_us, self._event_id)
+
+    def recorded(self, receipt: AuditReceipt) -> AuditReceipt:
+        """The entry is durable."""
+        self._go(State.RECORDED)
+        return receipt
+
+    def release(self, receipt: AuditReceipt) -> None:
+        """The bytes may leave: their record is durable, as ``receipt`` proves."""
+        if not isinstance(receipt, AuditReceipt):
+            raise IllegalTransitionError("release() needs the receipt of a durable record")
+        self._go(State.RELEASED)
+
+    # inside
+
+    def _planned(self) -> tuple[AccessPlan, Route]:
+        if self.plan is None or self.route is None:
+            raise IllegalTransitionError(f"{self.state.name}: decide() comes first")
+        return self.plan, self.route
+
+    def _refuse_unless_permitted(self, ruling: Ruling) -> None:
+        self._ruling = ruling
+        if ruling.outcome is Outcome.PERMITTED:
+            return
+        if ruling.outcome is Outcome.CHALLENGED:
+            raise demand(ruling.missing, ruling.offered)
+        raise AccessDeniedError(hidden=True)
+
+    def _refuse_unless_revealed(self, disclosures: Sequence[Disclosure], offered: Sequence[str]) -> None:
+        """Clear values were asked for by name: all of them leave clear, or a challenge does."""
+        if not self.request.reveal or self.plan is None:
+            return
+        wanted = {
+            spec.path
+            for spec in self.plan.shape.fields
+            if spec.path in self.request.reveal or spec.cls.name in self.request.reveal
+        }
+        unmet = sorted(
+            {f.path for d in disclosures for f in d.fields if f.path in wanted and f.view is not View.CLEAR}
+        )
+        if unmet:
+            raise StepUpRequiredError("Clear values need a grant.", fields=tuple(unmet), max_age=900)
+
+    def _event(self, outcome: Outcome, now_us: int, event_id: str) -> AccessEvent:
+        request, route, plan, ruling = self.request, self.route, self.plan, self._ruling
+        kind = plan.shape.kind if plan is not None else (route.resource if route is not None else "-")
+        verb = route.verb.value if route is not None else "read"
+        return AccessEvent(
+            event_id=event_id,
+            at_us=now_us,
+            action=f"{self.source}:{kind}:{verb}",
+            outcome=outcome,
+            actor=self.actor.id,
+            roles=tuple(sorted(self.actor.roles)),
+            tenant=self.actor.tenant,
+            system=self.system,
+            route=route.template if route is not None else "",
+            purpose=(plan.purpose if plan is not None else None) or "",
+            policy=self.rulebook.policy.digest,
+            mode=self.mode,
+            status=self.status,
+            problem=self.error.problem if self.error is not None else "",
+            rules=ruling.rules if ruling is not None else (),
+            missing=tuple(o.kind for o in ruling.missing)
+            if ruling is not None and self.error is not None
+            else (),
+            disclosures=self._disclosures,
+            detail=_detail(request),
+            intent=self._intent,
+            part=self._part,
+        )
+
+
+def demand(missing: Sequence[Obligation], fields: Sequence[str]) -> AccessDeniedError:
+    """The refusal that names what is missing; a second factor first, then words.
+
+    Returns:
+        StepUpRequiredError, ReasonRequiredError, or AccessDeniedError naming the obligations.
+    """
+    for obligation in missing:
+        if obligation.kind in ("mfa", "grant"):
+            acr = "phishing-resistant" if obligation.phishing_resistant else "mfa"
+            return StepUpRequiredError(fields=tuple(fields), max_age=obligation.max_age or 0, acr_values=acr)
+    for obligation in missing:
+        if obligation.kind in ("reason", "ticket"):
+            return ReasonRequiredError(f"This needs a {obligation.kind}: {obligation.detail}.")
+    words = ", ".join(f"{o.kind} ({o.detail})" if o.detail else o.kind for o in missing)
+    return AccessDeniedError(f"Missing: {words}." if words else "")
+
+
+def _library_route(request: AccessRequest) -> Route | None:
+    if request.resource is None:
+        return None
+    return Route(resource=request.resource, verb=request.verb, template=f"{request.verb} {request.resource}")
+
+
+def _without_fields(disclosures: Sequence[Disclosure]) -> Iterator[Disclosure]:
+    """The clients a write touches, without the fields: its pre-read shows the actor nothing."""
+    for d in disclosures:
+        yield Disclosure(d.resource, (), d.subjects, d.rules, d.relations, d.outcome)
+
+
+def _detail(request: AccessRequest) -> tuple[tuple[str, str], ...]:
+    """What goes into the log encrypted: the caller's own words, and what was searched for."""
+    pairs = (("reason", request.reason), ("ticket", request.ticket))
+    query = "&".join(f"{name}={value}" for name, value in request.query)
+    return tuple((name, text) for name, text in (*pairs, ("query", query)) if text)
+
+
+def _known_media(media: str) -> str:
+    return media if media in _COMMON_MEDIA else "such"
+
+
+_COMMON_MEDIA: Final = frozenset(
+    {"text/html", "text/plain", "application/xml", "text/xml", "application/pdf", "image/png", "image/jpeg"}
+)
