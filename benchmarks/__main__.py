@@ -1,0 +1,59 @@
+"""`python -m benchmarks [--quick] [names…]`: measure side by side and write `benchmarks/results.json`.
+
+Only a full run of everything replaces README's table.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import memory, results, stages, startup, throughput
+from benchmarks.process import CACHE, ROOT
+
+_BENCHES = {
+    "throughput": throughput.measure,
+    "memory": memory.measure,
+    "startup": startup.measure,
+    "stages": stages.measure,
+}
+
+
+def main() -> int:
+    """Run the named benchmarks, or all; 0 when done, 2 when the call was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; figures are rough")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(_BENCHES)}; default: all")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(_BENCHES):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(_BENCHES)}")
+    if not sys.platform.startswith("linux"):
+        parser.error("CPU and memory are read from /proc: run this on Linux")
+    measured = _measure(args.names or list(_BENCHES), args.quick)
+    results.write_json(measured, ROOT / "benchmarks/results.json")
+    print(f"\n{results.table(measured)}\n\nbenchmarks/results.json written")
+    if args.quick or args.names:
+        print("README.md keeps its table: only a full run of everything replaces it")
+    else:
+        print(results.write_readme(measured, ROOT / "README.md"))
+    return 0
+
+
+def _measure(names: list[str], quick: bool) -> results.Results:
+    found = results.Results(results.machine(quick), [])
+    CACHE.mkdir(exist_ok=True)
+    folder = Path(
+        tempfile.mkdtemp(prefix="run-", dir=CACHE)
+    )  # on the project's own disk: a memory disk makes fsync free
+    try:
+        for name in names:
+            print(f"{name} …", flush=True)
+            found.rows.extend(_BENCHES[name](quick, folder))
+    finally:
+        shutil.rmtree(folder)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Single stages, called in this process, in turn. To add one, write a function that returns the call:
+
+    @stage("plan look-up and decision", against=ROUND_TRIP)
+    def _decision() -> Callable[[], object]:
+        from privguard.policy import …
+        return lambda: decide(plan, request)
+
+What is taken is the process's CPU time: a stage does no I/O, and the machine may be busy.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import masks, records, results
+
+Call = Callable[[], object]
+
+ROUND_TRIP = "lossless decode + encode, 100 records × 25 fields"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named call to time; `prepare` runs once and returns it."""
+
+    name: str
+    against: str | None
+    prepare: Callable[[], Call]
+
+
+STAGES: list[Stage] = []
+
+
+def stage(name: str, against: str | None = None) -> Callable[[Callable[[], Call]], Callable[[], Call]]:
+    """Put a function that prepares a call into the registry."""
+
+    def register(prepare: Callable[[], Call]) -> Callable[[], Call]:
+        STAGES.append(Stage(name, against, prepare))
+        return prepare
+
+    return register
+
+
+@stage(ROUND_TRIP)
+def _round_trip() -> Call:
+    decode = msgspec.json.Decoder(float_hook=Decimal).decode
+    encode = msgspec.json.Encoder(decimal_format="number").encode
+    body = records.listing()
+    return lambda: encode(decode(body))
+
+
+@stage("decode + hand-written masks on 12 fields + encode, 100 records", against=ROUND_TRIP)
+def _hand_written() -> Call:
+    decode = msgspec.json.Decoder(float_hook=Decimal).decode
+    encode = msgspec.json.Encoder(decimal_format="number").encode
+    body = records.listing()
+
+    def call() -> bytes:
+        decoded = decode(body)
+        masks.mask_body(decoded)
+        return encode(decoded)
+
+    return call
+
+
+def measure(quick: bool, _folder: Path) -> list[results.Row]:
+    """5 (quick) or 31 samples of each stage, in turn; a sample is as many calls as take about 5 or 50 ms."""
+    samples_each, target = (5, 5_000_000) if quick else (31, 50_000_000)
+    calls: dict[str, Call] = {}
+    samples: dict[str, list[float]] = {}
+    failed: dict[str, str] = {}
+    for each in STAGES:
+        try:
+            calls[each.name], samples[each.name] = each.prepare(), []
+        except ImportError as why:
+            failed[each.name] = f"no module {why.name}"
+    repeats = {name: _repeats(call, target) for name, call in calls.items()}
+    for _ in range(samples_each):
+        for name, call in calls.items():
+            samples[name].append(_time(call, repeats[name]) / repeats[name] / 1e3)
+    return [
+        results.row(each.name, "µs", samples[each.name], each.against, samples.get(each.against or ""))
+        if each.name in samples
+        else results.missing(each.name, "µs", failed[each.name])
+        for each in STAGES
+    ]
+
+
+def _repeats(call: Call, target: int) -> int:
+    count = 1
+    while (took := _time(call, count)) < target // 10:
+        count *= 2
+    return max(1, count * target // took)
+
+
+def _time(call: Call, count: int) -> int:
+    began = time.process_time_ns()
+    for _ in range(count):
+        call()
+    return time.process_time_ns() - began
