@@ -1,0 +1,1 @@
+"""privguard around CRMs that nobody here wrote: PocketBase and Directus, run for real."""

@@ -1,0 +1,38 @@
+"""One server of each upstream a test session, started when the first test asks for it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from . import servers
+from .crm import Crm
+from .seed_directus import seed_directus
+from .seed_pocketbase import seed_pocketbase
+
+UPSTREAMS = ("pocketbase", "directus")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Send all tests of one upstream to the same xdist worker, so that it is started once."""
+    for item in items:
+        for name in UPSTREAMS:
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.fixture(scope="session")
+def pocketbase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    """PocketBase with the seed; shared by the session, so a test that writes makes its own records."""
+    with servers.pocketbase(tmp_path_factory.mktemp("pocketbase")) as server:
+        yield seed_pocketbase(server)
+
+
+@pytest.fixture(scope="session")
+def directus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
+    """Directus with the seed; shared as above; absent, it is a failure in CI and a skip elsewhere."""
+    if not servers.directus_installed() and os.environ.get("CI") != "true":
+        pytest.skip(servers.DIRECTUS_ABSENT)
+    with servers.directus(tmp_path_factory.mktemp("directus")) as server:
+        yield seed_directus(server)
