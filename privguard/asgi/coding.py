@@ -13,7 +13,7 @@ from privguard.errors import ConfigError, UnreadableResponseError
 
 ENCODINGS: Final = ("gzip", "x-gzip", "deflate", "br", "zstd", "identity")
 PIECE: Final = 1 << 16
-"""Bytes of a decoded piece at most; brotli's limit is soft (google/brotli 1396): twice that; zstd: see there."""
+"""Bytes of a decoded piece at most; brotli's limit is soft (google/brotli 1396): twice; zstd: see there."""
 MAX_RATIO: Final = 100
 FREE: Final = 1 << 20
 """Bytes of output below which the ratio is not looked at."""
