@@ -20,7 +20,7 @@ class PrivguardError(Exception):
         title: what happened, the same for every occurrence.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     problem: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "privguard failed"
 
@@ -93,7 +93,7 @@ class AccessDeniedError(PrivguardError):
     def __init__(self, detail: str = "", *, hidden: bool = False) -> None:
         super().__init__("No such record, or the policy does not permit it." if hidden else detail)
         if hidden:
-            self.status = 404  # type: ignore[misc]  # this one refusal has two statuses, see CONTRACTS
+            self.status = 404
 
 
 class StepUpRequiredError(AccessDeniedError):
@@ -208,6 +208,21 @@ class UpstreamUnavailableError(PrivguardError):
     status = 502
     problem = "upstream-unavailable"
     title = "The upstream does not answer"
+
+
+class UpstreamRefusedError(PrivguardError):
+    """The upstream itself refused; its status goes on, its body does not: it may echo a value (M06).
+
+    Args:
+        upstream_status: what it answered; a redirect becomes 502, for where it leads may hold a value (S14).
+    """
+
+    problem = "upstream-refused"
+    title = "The upstream refused the request"
+
+    def __init__(self, upstream_status: int) -> None:
+        super().__init__("The upstream's own explanation is withheld, for it may hold client data.")
+        self.status = upstream_status if upstream_status >= 400 else 502
 
 
 class PolicyUnavailableError(PrivguardError):

@@ -1,7 +1,7 @@
 """THE FLOW: the state machine of one guarded access, without any I/O.
 
-    RECEIVED -> IDENTIFIED -> DECIDED -> PERMITTED -> INTENT_RECORDED -> ANSWERED -> MASKED -> RECORDED -> RELEASED
-                                     `-> DENIED | CHALLENGED -------------------------------^
+    RECEIVED -> IDENTIFIED -> DECIDED -> PERMITTED -> [INTENT_RECORDED] -> ANSWERED -> MASKED
+                                     `-> DENIED | CHALLENGED -> RECORDED -> RELEASED  <-----'
     and from anywhere -> ABORTED -> RECORDED
 
 The rules of this file:
@@ -42,11 +42,13 @@ from privguard.model import (
     AccessRequest,
     AuditReceipt,
     Disclosure,
+    FieldShown,
     Obligation,
     Outcome,
     Principal,
     Route,
     Ruling,
+    Verb,
     View,
 )
 from privguard.policy import Policy
@@ -148,6 +150,22 @@ class Exchange:
         self._intent: int | None = None
         self._part = 0
 
+    @property
+    def verb(self) -> Verb:
+        """What is done; known once decided."""
+        return self._planned()[1].verb
+
+    @property
+    def shown(self) -> tuple[FieldShown, ...]:
+        """The fields that leave, each in the strongest view it leaves in."""
+        strongest: dict[str, FieldShown] = {}
+        for disclosure in self._disclosures:
+            for field in disclosure.fields:
+                known = strongest.get(field.path)
+                if known is None or known.view < field.view:
+                    strongest[field.path] = field
+        return tuple(strongest.values())
+
     def _go(self, to: State) -> None:
         if to not in TRANSITIONS[self.state]:
             raise IllegalTransitionError(f"{self.state.name} does not lead to {to.name}")
@@ -195,7 +213,7 @@ class Exchange:
 
         Raises:
             AccessDeniedError: the record may not be written by this actor.
-            MaskedValueInWriteError: the body carries a masked value, or a field the actor may not write (M07).
+            MaskedValueInWriteError: the body carries a masked value, or a field the actor may not write.
         """
         plan, route = self._planned()
         if current is None:
@@ -289,7 +307,7 @@ class Exchange:
     # refusals
 
     def refused(self, error: PrivguardError) -> None:
-        """The access ends with a refusal: denied, challenged, or (the fault being ours or upstream's) aborted."""
+        """The access ends: denied, challenged, or (the fault being ours or the upstream's) aborted."""
         self.error = error
         self.status = error.status
         if isinstance(error, StepUpRequiredError):

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Final
+
+from msgspec import Struct
 
 from privguard.errors import (
     AuditUnavailableError,
@@ -19,9 +23,36 @@ from privguard.exchange import Exchange, Rulebook
 from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AccessRequest, AuditReceipt, Outcome, Principal, Verb
 from privguard.policy import Policy
-from privguard.ports import AuditLog, Clock, Entropy
+from privguard.ports import AuditLog, Clock, Entropy, IdentityProvider
 
 LATE: Final = "The record was not durable within the deadline; nothing was released. Check the store's disk."
+
+
+class Limits(Struct, frozen=True):
+    """Bytes a door holds at once.
+
+    Attributes:
+        answer: of an answer; a larger one leaves in parts.
+        request: of a governed write's body; a larger one is refused.
+    """
+
+    answer: int = 1_048_576
+    request: int = 1_048_576
+
+
+class Door(Struct, frozen=True):
+    """What an HTTP door needs beside the core.
+
+    Attributes:
+        identity: tells who asks.
+        credentials: headers that name an actor to privguard alone; they never go to the app behind (S11).
+        query_forms: ``_purpose`` and ``_reveal`` are taken from the query, and never forwarded.
+    """
+
+    identity: IdentityProvider
+    credentials: frozenset[bytes] = frozenset()
+    limits: Limits = Limits()
+    query_forms: bool = False
 
 
 class GuardCore:
@@ -31,6 +62,10 @@ class GuardCore:
         system: name of the guarded system, as the log holds it.
         mode: ``enforce``, or ``observe``: everything is recorded as it would have been, nothing is changed.
         deadline_s: seconds an answer may wait for its record.
+        door: what an HTTP door needs; a guard for library calls alone has none.
+
+    Attributes:
+        counts: entries by (outcome, problem), for metrics.
     """
 
     def __init__(
@@ -43,6 +78,7 @@ class GuardCore:
         system: str = "",
         mode: str = "enforce",
         deadline_s: float = 2.0,
+        door: Door | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
@@ -51,6 +87,8 @@ class GuardCore:
         self.system = system
         self.mode = mode
         self.deadline_s = deadline_s
+        self.door = door
+        self.counts: Counter[tuple[str, str]] = Counter()
         self._rulebook: Rulebook | None = None
 
     @property
@@ -58,13 +96,13 @@ class GuardCore:
         """The policy in force."""
         return self._rulebook.policy if self._rulebook is not None else None
 
-    def use(self, policy: Policy | None) -> concurrent.futures.Future[AuditReceipt]:
+    def use(self, policy: Policy | None) -> Future[AuditReceipt]:
         """Puts a policy in force, whole and at once; None refuses everything. The change is on record.
 
         Accesses under way finish by the version they began with (M13).
         """
         self._rulebook = Rulebook(policy, self.tools) if policy is not None else None
-        return self.log.submit(
+        return self.submit(
             AccessEvent(
                 event_id=self.new_id(),
                 at_us=self.clock.now_us(),
@@ -76,6 +114,11 @@ class GuardCore:
                 mode=self.mode,
             )
         )
+
+    def submit(self, event: AccessEvent) -> Future[AuditReceipt]:
+        """Queues an entry and counts it."""
+        self.counts[event.outcome, event.problem] += 1
+        return self.log.submit(event)
 
     def new_id(self) -> str:
         """A fresh event id."""
@@ -135,7 +178,7 @@ class AsyncGuard:
         Raises:
             AuditUnavailableError: it was not within the deadline.
         """
-        future = self.core.log.submit(event)
+        future = self.core.submit(event)
         try:
             async with asyncio.timeout(self.core.deadline_s):
                 return await asyncio.wrap_future(future)
@@ -176,7 +219,7 @@ class Guard:
     def record(self, event: AccessEvent) -> AuditReceipt:
         """Waits until the entry is durable. Raises AuditUnavailableError past the deadline."""
         try:
-            return self.core.log.submit(event).result(self.core.deadline_s)
+            return self.core.submit(event).result(self.core.deadline_s)
         except concurrent.futures.TimeoutError:
             raise AuditUnavailableError(LATE) from None
 

@@ -1,0 +1,256 @@
+"""Drives one exchange over HTTP: steps 1 to 8 of the package's docstring."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from privguard.asgi.answer import GovernedAnswer, StoppedError
+from privguard.asgi.canonical import Target, read_target
+from privguard.asgi.headers import Said, media_of, read_said, upstream_headers, without_vouching
+from privguard.asgi.messages import ASGIApp, Message, Receive, Scope, Send, ask
+from privguard.asgi.observe import ObservedAnswer
+from privguard.asgi.problem import problem_response
+from privguard.errors import (
+    AccessDeniedError,
+    AuditUnavailableError,
+    MalformedRequestError,
+    PolicyUnavailableError,
+    PrivguardError,
+    UnreadableResponseError,
+    contained,
+)
+from privguard.exchange import Exchange
+from privguard.guard import AsyncGuard, Door
+from privguard.masking import PagingRewrite
+from privguard.model import AccessRequest, AuditReceipt, Verb
+
+_BODILESS: Final = frozenset({"GET", "HEAD"})
+
+
+class Access:
+    """One HTTP request on its way through the guard."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        guard: AsyncGuard,
+        door: Door,
+        source: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._app = app
+        self._guard = guard
+        self._core = guard.core
+        self._door = door
+        self._source = source
+        self._scope = scope
+        self._receive = receive
+        self._caller = send
+        self._begun = False
+        self._read = bytearray()
+        self._unread = True
+
+    async def run(self) -> None:
+        """Takes the request to its end; every refusal is a problem document with its receipt."""
+        try:
+            exchange = self._core.begin(self._source)
+        except PolicyUnavailableError as error:
+            await self._refuse_unruled(error)
+            return
+        observing = self._core.mode == "observe"
+        try:
+            await (self._observe(exchange) if observing else self._guarded(exchange))
+        except Exception as error:  # noqa: BLE001  # bad input never gives a 500, and nothing passes
+            await self._refuse(exchange, contained(error))
+
+    async def _guarded(self, exchange: Exchange) -> None:
+        target = read_target(self._scope)  # 1
+        if exchange.rulebook.policy.is_passthrough(target.method, target.path):
+            await self._pass()
+            return
+        await self._permit(exchange, target)  # 2-4
+        answer = self._answer(exchange, target, self._send, head=target.method == "HEAD")
+        await self._ask(answer.take, self._governed_scope(target), answer)  # 5-8
+        answer.finish()
+
+    async def _observe(self, exchange: Exchange) -> None:
+        """The same, but the caller gets what the app behind said once it is on record what would have been."""
+        try:
+            target = read_target(self._scope)
+            if exchange.rulebook.policy.is_passthrough(target.method, target.path):
+                await self._pass()
+                return
+            await self._permit(exchange, target)
+        except Exception as error:  # noqa: BLE001  # recorded as it would have been, then passed on
+            await self._record_refusal(exchange, contained(error))
+            await self._pass()
+            return
+        shadow = self._answer(exchange, target, _nowhere, bodiless=target.method == "HEAD")
+        observed = ObservedAnswer(shadow, self._send)
+        await self._ask(observed.take, {**self._scope, "extensions": {}}, shadow)
+        try:
+            shadow.finish()
+        except PrivguardError as error:
+            await self._record_refusal(exchange, error)
+        await observed.flush()
+
+    async def _permit(self, exchange: Exchange, target: Target) -> None:
+        """Steps 2 to 4: who asks, may they, and what a write needs before the app behind sees it."""
+        said = read_said(self._scope["headers"], target.query if self._door.query_forms else ())
+        if self._door.query_forms:
+            target = target.without(_QUERY_FORMS)
+        exchange.identified(await self._door.identity.identify(target, self._scope["headers"]))
+        exchange.decide(_request(target, said), self._core.clock.now_us())
+        body = await self._request_body(target.method)
+        if not exchange.verb.writes:
+            if body:
+                raise MalformedRequestError(
+                    "A request that reads has no body here: its conditions would go unjudged."
+                )
+            return
+        current = await self._current(exchange, target)
+        media, coding = media_of(self._scope["headers"])
+        if coding:
+            raise MalformedRequestError(
+                "A coded request body cannot be judged: send it without Content-Encoding."
+            )
+        exchange.judge_write(media, body, current)
+        intent = await self._guard.record(exchange.intent(self._core.clock.now_us()))
+        exchange.intent_recorded(intent, self._core.new_id())
+
+    async def _current(self, exchange: Exchange, target: Target) -> bytes | None:
+        """The record that a write is about to change, as the upstream has it now."""
+        if exchange.verb is Verb.CREATE or not exchange.readable(target.path):
+            return None
+        scope = self._governed_scope(target)
+        scope["method"], scope["query_string"] = "GET", b""
+        scope["headers"] = upstream_headers(
+            self._scope["headers"], bodiless=True, identity=self._door.credentials
+        )
+        whole = await ask(self._app, scope, self._door.limits.answer)
+        if whole.status == 404:
+            raise AccessDeniedError(hidden=True)
+        if whole.status != 200:
+            raise UnreadableResponseError("The upstream did not show the record that the write is for.")
+        return exchange.single_record(whole.body)
+
+    # towards the app behind
+
+    def _answer(
+        self, exchange: Exchange, target: Target, send: Send, *, head: bool = False, bodiless: bool = False
+    ) -> GovernedAnswer:
+        paging = PagingRewrite(scheme=self._scope["scheme"], host=target.host)
+        limits = self._door.limits
+        return GovernedAnswer(
+            exchange, self._guard, send, limits, head=head, bodiless=bodiless, paging=paging
+        )
+
+    async def _ask(self, take: Send, scope: Scope, answer: GovernedAnswer) -> None:
+        try:
+            await self._app(scope, self._replay, take)
+        except StoppedError:
+            pass
+        except Exception as error:  # noqa: BLE001  # the app's own failure: its text may hold client data
+            answer.failure = answer.failure or contained(error)
+
+    def _governed_scope(self, target: Target) -> Scope:
+        scope = dict(self._scope)
+        reading = target.method in _BODILESS
+        scope["method"] = "GET" if reading else target.method
+        scope["headers"] = upstream_headers(
+            self._scope["headers"], bodiless=reading, identity=self._door.credentials
+        )
+        scope["extensions"] = {}  # no pathsend, no trailers: they would go past the mask
+        if self._door.query_forms:
+            scope["query_string"] = target.without(_QUERY_FORMS).raw_query
+        return scope
+
+    async def _pass(self) -> None:
+        """Hands the request on as it came, less what would vouch for an actor (S11)."""
+        headers = without_vouching(self._scope["headers"], self._door.credentials)
+        await self._app({**self._scope, "headers": headers}, self._replay, self._send)
+
+    # the request body
+
+    async def _request_body(self, method: str) -> bytes:
+        """The whole request body, bounded; a governed GET has none."""
+        limit = 0 if method in _BODILESS else self._door.limits.request
+        while self._unread:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise MalformedRequestError("The caller went away before the request was complete.")
+            self._read += message.get("body", b"")
+            self._unread = message.get("more_body", False)
+            if len(self._read) > limit:
+                raise MalformedRequestError(f"The request body may have {limit} bytes at most here.")
+        return bytes(self._read)
+
+    async def _replay(self) -> Message:
+        """``receive`` for the app behind: first what was read already."""
+        if self._read or not self._unread:
+            body, self._read = bytes(self._read), bytearray()
+            more, self._unread = self._unread, True
+            return {"type": "http.request", "body": body, "more_body": more}
+        return await self._receive()
+
+    # towards the caller
+
+    async def _send(self, message: Message) -> None:
+        self._begun = True
+        await self._caller(message)
+
+    async def _refuse(self, exchange: Exchange, error: PrivguardError) -> None:
+        """Records a refusal and answers with its problem; a stream that has begun is broken off instead."""
+        receipt: AuditReceipt | None = None
+        try:
+            receipt = await self._record_refusal(exchange, error)
+        except AuditUnavailableError as unavailable:
+            error = unavailable
+        await self._problem(error, receipt)
+
+    async def _record_refusal(self, exchange: Exchange, error: PrivguardError) -> AuditReceipt:
+        if isinstance(error, AuditUnavailableError):
+            raise error  # what could not be recorded in time is not tried twice
+        exchange.refused(error)
+        event = exchange.event(self._core.clock.now_us())
+        receipt = exchange.recorded(await self._guard.record(event))
+        exchange.release(receipt)
+        return receipt
+
+    async def _refuse_unruled(self, error: PrivguardError) -> None:
+        try:
+            receipt = await self._guard.record(self._core.unruled(error.status, self._source, error.problem))
+        except AuditUnavailableError as unavailable:
+            await self._problem(unavailable, None)
+        else:
+            await self._problem(error, receipt)
+
+    async def _problem(self, error: PrivguardError, receipt: AuditReceipt | None) -> None:
+        if self._begun:
+            return  # the body ends without its end: the server closes the connection
+        status, headers, body = problem_response(error, receipt)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+_QUERY_FORMS: Final = frozenset({"_purpose", "_reveal"})
+
+
+async def _nowhere(_message: Message) -> None:
+    """Where the masked answer goes in observe mode."""
+
+
+def _request(target: Target, said: Said) -> AccessRequest:
+    return AccessRequest(
+        method=target.method,
+        path=target.path,
+        query=target.query,
+        purpose=said.purpose,
+        reason=said.reason,
+        ticket=said.ticket,
+        reveal=said.reveal,
+        grant=said.grant,
+        break_glass=said.break_glass,
+    )

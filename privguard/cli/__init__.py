@@ -1,0 +1,58 @@
+"""The command line: one module a command group, loaded when it is called so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from privguard import __version__
+from privguard.errors import PrivguardError
+
+_COMMANDS = {
+    "demo": "Run a sample bank CRM behind privguard, on this machine.",
+    "init": "Write a first configuration, policy and keys into a folder.",
+    "serve": "Run the gateway.",
+    "doctor": "Check configuration, policy, keys, store, clock, upstream and disk.",
+    "policy": "Check, test and explain policies.",
+    "db": "Bring the store's tables up to date, or say where they stand.",
+}
+
+
+class _Lazy(click.Group):
+    """Names every command at once and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"privguard.cli.{cmd_name}")
+        command = getattr(module, cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="privguard")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Know, limit and prove who saw which client's data."""
+    ctx.obj = {"debug": debug}
+
+
+def main() -> None:
+    """Runs the command line; exit codes: 0 done, 1 the check or action failed, 2 the call was wrong."""
+    try:
+        cli(standalone_mode=True)
+    except PrivguardError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,86 @@
+"""``privguard init``: a folder to start from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from privguard.cli.shipped import shipped
+from privguard.errors import ConfigError
+
+_TOML = """\
+# privguard's configuration. Any key can also be set as PRIVGUARD_SECTION__KEY in the environment.
+# Every setting: docs/reference/configuration.md. Check it with `privguard doctor`.
+
+[gateway]
+listen = "127.0.0.1:8080"
+mode = "observe"            # changes nothing, records everything; then "enforce"
+
+[[systems]]
+name = "crm"
+upstream = "{upstream}"
+policy = "policy.yaml"
+
+[identity]
+mode = "upstream"           # ask the CRM itself who holds a token; or "jwt", "proxy"
+
+[identity.upstream]
+whoami = "/me"
+credentials = ["authorization"]
+id = "id"
+roles = "roles"
+branch = "branch"
+client_id = "client_id"
+
+[store]
+url = "sqlite+aiosqlite:///privguard.db"
+
+[audit]
+origin = "privguard.invalid/log"   # a name of your own, for ever: it stands in every receipt
+
+[keys]
+provider = "file"
+file = "keys.json"
+"""
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--upstream", default="http://127.0.0.1:8000", show_default=True, help="The CRM to guard.")
+@click.option("--profile", default="bank", show_default=True, help="Policy to start from.")
+def init(folder: Path, upstream: str, profile: str) -> None:
+    """Write privguard.toml, a policy with its tests, and keys into DIR; never overwrites."""
+    from privguard.crypto.keyring import new_keyring
+
+    policies = shipped("policies")
+    names = sorted(p.name.removesuffix("_test.yaml") for p in policies.glob("*_test.yaml"))
+    if profile not in names:
+        raise click.BadParameter(f"{profile!r} is not a profile; there are: {', '.join(names)}.")
+    files = {
+        "privguard.toml": _TOML.format(upstream=upstream).encode(),
+        "policy.yaml": (policies / f"{profile}.yaml").read_bytes(),
+        "policy_test.yaml": (policies / f"{profile}_test.yaml").read_bytes(),
+        "keys.json": new_keyring(os.urandom),
+    }
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in files:
+        if (folder / name).exists():
+            raise ConfigError(f"{folder / name} is there already and is left alone. Choose another folder.")
+    for name, content in files.items():
+        write_new(folder / name, content, secret=name == "keys.json")
+        click.echo(f"wrote {folder / name}")
+    click.echo(
+        f"Next: edit {folder / 'privguard.toml'}, then\n"
+        f"  privguard policy test {folder / 'policy.yaml'}\n"
+        f"  privguard doctor --config {folder / 'privguard.toml'}\n"
+        f"  privguard serve --config {folder / 'privguard.toml'}"
+    )
+
+
+def write_new(file: Path, content: bytes, *, secret: bool) -> None:
+    """Writes a new file; a secret one is readable by its owner alone from the first byte."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
