@@ -1,0 +1,31 @@
+"""The process's own log: what it does and what is wrong with it, never whose data (L12).
+
+Accesses are not logged here; they are in the audit log. Nothing that came with a request, a record or an
+answer may be handed to this logger: callers pass names of settings, rules and routes, counts and causes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure(*, json: bool) -> None:
+    """Sends log lines to standard error, as JSON or for people."""
+    render: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            render,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger() -> Any:
+    """The process's logger."""
+    return structlog.get_logger("privguard")
