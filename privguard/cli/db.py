@@ -1,0 +1,45 @@
+"""``privguard db``: the store's tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from privguard.cli.options import config_option, json_option
+
+
+@click.group()
+def db() -> None:
+    """Bring the store's tables up to date, or say where they stand."""
+
+
+@db.command()
+@config_option
+def upgrade(config: Path) -> None:
+    """Create or migrate the tables; safe to repeat."""
+    from privguard.config import load_settings
+    from privguard.store import schema
+
+    click.echo(f"tables are at revision {schema.upgrade(load_settings(config).store.url)}")
+
+
+@db.command()
+@config_option
+@json_option
+def status(config: Path, as_json: bool) -> None:
+    """Say which revision the tables are at and which this privguard needs; exit 1 if they differ."""
+    from privguard.config import load_settings
+    from privguard.store import schema
+
+    found = schema.status(load_settings(config).store.url)
+    current = found.current or "none"
+    if as_json:
+        click.echo(json.dumps({"current": found.current, "needed": found.needed}))
+    else:
+        click.echo(f"tables are at revision {current}, needed is {found.needed}")
+    if found.current != found.needed:
+        if not as_json:
+            click.echo("Run: privguard db upgrade", err=True)
+        raise SystemExit(1)

@@ -1,0 +1,123 @@
+"""``privguard doctor``: one line a check, and what to do about what fails."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from privguard.cli.options import config_option, json_option
+from privguard.errors import ConfigError, PrivguardError
+
+if TYPE_CHECKING:
+    from privguard.config import Settings
+
+_DISK_FLOOR = 1 << 30
+
+
+@click.command()
+@config_option
+@json_option
+def doctor(config: Path, as_json: bool) -> None:
+    """Check configuration, policy, keys, store, clock, upstream and disk; exit 1 if any fails."""
+    failed = False
+    for name, said, fine in _checks(config):
+        failed = failed or not fine
+        if as_json:
+            click.echo(json.dumps({"check": name, "ok": fine, "says": said}))
+        else:
+            click.echo(f"{'ok  ' if fine else 'FAIL'}  {name:8}  {said}")
+    sys.exit(1 if failed else 0)
+
+
+def _checks(config: Path) -> Iterator[tuple[str, str, bool]]:
+    from privguard.config import load_settings
+
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:
+        yield "config", str(error), False
+        return
+    yield "config", f"{config}, mode {settings.gateway.mode}, identity {settings.identity.mode}", True
+    checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
+        ("policy", _policy),
+        ("keys", _keys),
+        ("store", _store),
+        ("upstream", _upstream),
+        ("disk", _disk),
+    )
+    for name, check in checks:
+        try:
+            yield name, check(settings), True
+        except PrivguardError as error:
+            yield name, str(error), False
+
+
+def _policy(settings: Settings) -> str:
+    from privguard.bootstrap import read_policy
+
+    return f"{settings.system.policy}, version {read_policy(settings.system.policy).digest[:12]}"
+
+
+def _keys(settings: Settings) -> str:
+    from privguard.bootstrap import read_secret
+    from privguard.crypto import keyring
+
+    keys = keyring.parse(read_secret(settings.keys.file))
+    return f"keyset {keys.id}, version {keys.primary} wraps"
+
+
+def _store(settings: Settings) -> str:
+    """The tables, the tree and the clock: log time must not be ahead of this machine's."""
+    from privguard.audit.record import parse
+    from privguard.bootstrap import SystemClock, open_log
+
+    log = open_log(settings)
+    try:
+        size, _root = log.head()
+        last = [parse(leaf).ts for _index, leaf in log.last(1)]
+    finally:
+        log.close()
+    ahead_s = (last[0] - SystemClock().now_us()) / 1e6 if last else 0.0
+    if ahead_s > 5:
+        raise ConfigError(
+            f"{size} entries; this machine's clock is {ahead_s:.0f} s behind the log's last entry. Set the clock."
+        )
+    return f"{size} entries, tables and tree agree, clock agrees"
+
+
+def _upstream(settings: Settings) -> str:
+    url = urllib.parse.urlsplit(settings.system.upstream)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=5)
+    began = time.monotonic()
+    try:
+        connection.connect()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"{settings.system.upstream}: {why}. Start the CRM, or correct [[systems]] upstream."
+        ) from None
+    finally:
+        connection.close()
+    return f"{settings.system.upstream} accepts connections ({(time.monotonic() - began) * 1000:.0f} ms)"
+
+
+def _disk(settings: Settings) -> str:
+    engine, separator, path = settings.store.url.partition(":///")
+    if not (engine.startswith("sqlite") and separator):
+        return "the store is not on this machine's disk"
+    free = shutil.disk_usage(Path(path).parent).free
+    if free < _DISK_FLOOR:
+        raise ConfigError(
+            f"{free >> 20} MB free where the log is; a full disk stops every disclosure. Make room."
+        )
+    return f"{free >> 30} GB free where the log is"
