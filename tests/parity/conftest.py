@@ -15,7 +15,10 @@ UPSTREAMS = ("pocketbase", "directus")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Send all tests of one upstream to the same xdist worker, so that it is started once."""
+    """Send all tests of one upstream to the same xdist worker, so that it is started once.
+
+    pytest 9.2 with xdist 3.8 ignores groups (pytest-xdist issue 1386): then each worker starts its own.
+    """
     for item in items:
         for name in UPSTREAMS:
             if name in getattr(item, "fixturenames", ()):

@@ -24,8 +24,7 @@ def _create_collections(server: RunningServer) -> None:
     _create_collection(server, "managers", [_field("name", "string"), _field("phone", "string")])
     _create_collection(server, "clients", _client_fields())
     _create_collection(server, "cards", [_field(name, "string") for name in ("pan", "cvv")])
-    for name in ("role_name", "branch"):
-        tell(server, "POST", "/fields/directus_users", _field(name, "string"))
+    tell(server, "POST", "/fields/directus_users", _field("branch", "string"))
     _relate(server, "clients", "manager", "managers", None)
     tell(server, "POST", "/fields/clients", _field("cards", "alias", special=["o2m"]))
     _relate(server, "cards", "client", "clients", "cards")
@@ -93,8 +92,7 @@ def _permission(collection: str, action: str, rule: dict[str, Any]) -> dict[str,
 def _create_user(server: RunningServer, seed: StaffSeed, role: str) -> Staff:
     token = f"parity-static-token-{seed.key}"
     account = {"email": seed.email, "password": seed.password, "role": role, "token": token}
-    details = {"role_name": seed.role, "branch": seed.branch, "status": "active"}
-    created = tell(server, "POST", "/users", {**account, **details})["data"]
+    created = tell(server, "POST", "/users", {**account, "branch": seed.branch})["data"]
     return Staff(created["id"], seed.email, seed.password, seed.role, seed.branch, token)
 
 

@@ -8,6 +8,7 @@ from .servers import RunningServer
 from .wire import ask
 
 STAFF_ONLY = '@request.auth.id != ""'
+CLIENT_INDEXES = ("CREATE UNIQUE INDEX clients_email ON clients (email)",)
 READ_WRITE = dict.fromkeys(("listRule", "viewRule", "createRule", "updateRule"), STAFF_ONLY)
 
 
@@ -24,9 +25,6 @@ def seed_pocketbase(server: RunningServer) -> Crm:
     for seed in seeds:
         _create_client(server, seed, staff)
     return Crm(server, staff, {seed.number: _client_id(seed.number) for seed in seeds})
-
-
-CLIENT_INDEXES = ("CREATE UNIQUE INDEX clients_email ON clients (email)",)
 
 
 def _client_fields(users: str, managers: str) -> list[dict[str, Any]]:
@@ -65,11 +63,13 @@ def _create_collection(
 
 
 def _extend_users(server: RunningServer) -> str:
-    """Give the auth collection that PocketBase starts with a role and a branch; staff may see each other."""
+    """Give the auth collection that PocketBase starts with a role and a branch.
+
+    Its list rule stays as shipped, `id = @request.auth.id`: a list holds the caller alone.
+    """
     users = tell(server, "GET", "/api/collections/users", None)
     fields = [*users["fields"], _text("role"), _text("branch")]
-    rules = {"listRule": STAFF_ONLY, "viewRule": STAFF_ONLY}
-    tell(server, "PATCH", "/api/collections/users", {"fields": fields, **rules})
+    tell(server, "PATCH", "/api/collections/users", {"fields": fields, "viewRule": STAFF_ONLY})
     extended: str = users["id"]
     return extended
 

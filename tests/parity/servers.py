@@ -113,6 +113,7 @@ def _directus_environment(folder: Path, port: int) -> dict[str, str]:
         "STORAGE_LOCAL_ROOT": str(folder / "uploads"),
         "EXTENSIONS_PATH": str(folder / "extensions"),
         "EMAIL_VERIFY_SETUP": "false",
+        "PRESSURE_LIMITER_ENABLED": "false",  # answers 503 on a slow machine
         "SERVE_APP": "false",
         "TELEMETRY": "false",
         "LOG_STYLE": "raw",
