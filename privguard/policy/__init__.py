@@ -1,0 +1,24 @@
+"""Stage 3, may they and how much: policy files to plans that judge records.
+
+``load`` reads a file, ``lint`` finds what is wrong with it, ``compile_policy`` makes the ``Policy`` whose
+``match`` and ``plan`` the exchange calls; ``explain`` says why, ``suite`` runs the tests beside a policy.
+"""
+
+from privguard.policy.compile import compile_policy
+from privguard.policy.decide import Policy
+from privguard.policy.document import Document, json_schema
+from privguard.policy.lint import lint
+from privguard.policy.load import load
+from privguard.policy.references import Finding
+from privguard.policy.source import InvalidPolicyError
+
+__all__ = [
+    "Document",
+    "Finding",
+    "InvalidPolicyError",
+    "Policy",
+    "compile_policy",
+    "json_schema",
+    "lint",
+    "load",
+]

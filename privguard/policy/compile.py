@@ -1,0 +1,86 @@
+"""Document to ``Policy``: what ``lint`` calls an error does not compile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import UNSET
+
+from privguard.errors import PolicyError
+from privguard.model import PUBLIC, ClassSpec, FieldSpec, ResourceShape
+from privguard.policy import notation
+from privguard.policy.conditions import parse
+from privguard.policy.decide import Policy
+from privguard.policy.document import ClassDef, Document, FieldDef, PolicyFile, ResourceDef
+from privguard.policy.lint import lint
+from privguard.policy.references import known_purposes
+from privguard.policy.requirements import Requirements
+from privguard.policy.routes import Router, governed
+from privguard.policy.rules import compile_rule
+from privguard.policy.source import InvalidPolicyError
+
+
+def compile_policy(document: Document) -> Policy:
+    """Compiles a policy.
+
+    Raises:
+        InvalidPolicyError: the linter finds errors: names that nothing defines, or combinations that leak.
+    """
+    errors = [finding for finding in lint(document) if finding.severity == "error"]
+    if errors:
+        raise InvalidPolicyError(PolicyError(f.message, f.where, f.mend) for f in errors)
+    content = document.content
+    classes = {name: _class(name, spec) for name, spec in content.classes.items()} | {PUBLIC.name: PUBLIC}
+    requirements = Requirements()
+    return Policy(
+        document,
+        shapes={name: _shape(name, spec, content, classes) for name, spec in content.resources.items()},
+        rules=[compile_rule(rule, requirements) for rule in content.rules],
+        relations={name: parse(text) for name, text in content.relations.items()},
+        router=Router(governed(content), [notation.template(text) for text in content.passthrough]),
+        purposes=known_purposes(content),
+    )
+
+
+def _class(name: str, spec: ClassDef) -> ClassSpec:
+    return ClassSpec(
+        name=name,
+        level="" if spec.level is UNSET else spec.level,
+        mask=notation.mask(spec.mask),
+        search=spec.search,
+        sort=spec.sort,
+        write=spec.write,
+        reveal=spec.reveal,
+    )
+
+
+def _shape(
+    name: str, spec: ResourceDef, content: PolicyFile, classes: Mapping[str, ClassSpec]
+) -> ResourceShape:
+    defaults = content.defaults
+    return ResourceShape(
+        name=name,
+        kind=name if spec.subject is UNSET else spec.subject,
+        records=spec.records,
+        # A body that is one field as a whole has its media type as its path, so that rulings have its view.
+        fields=tuple(
+            _field(path, field, classes) for path, field in (*spec.fields.items(), *spec.media.items())
+        ),
+        id="id" if spec.id is UNSET else spec.id,
+        tier=None if spec.tier is UNSET else spec.tier,
+        envelope=tuple(spec.envelope.items()),
+        params=tuple((key, (m,) if isinstance(m, str) else m) for key, m in spec.params.items()),
+        media=tuple((media, classes[cls]) for media, cls in spec.media.items()),
+        withheld_as=defaults.withheld_as or "null",
+        unknown_params=defaults.unknown_params if spec.unknown_params is UNSET else spec.unknown_params,
+        columns=tuple(spec.columns.items()),
+    )
+
+
+def _field(path: str, field: str | FieldDef, classes: Mapping[str, ClassSpec]) -> FieldSpec:
+    if isinstance(field, str):
+        return FieldSpec(path, classes[field], classes[field].mask)
+    if field.resource is not UNSET:
+        return FieldSpec(path, nested=field.resource)
+    cls = classes[str(field.cls)]
+    return FieldSpec(path, cls, cls.mask if field.mask is UNSET else notation.mask(field.mask))

@@ -1,0 +1,212 @@
+"""May they, and how much: finds the plan for an actor's request; a dictionary look-up when warm.
+
+Two steps, each cached: (roles, resource, verb, purpose) gives the rules that can apply; of their requirements
+the request meets some, and (met, asked for in clear) gives the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from msgspec import UNSET, Struct, UnsetType
+
+from privguard.errors import AccessDeniedError, PurposeRequiredError
+from privguard.model import AccessPlan, AccessRequest, Principal, ResourceShape, Route, Verb
+from privguard.policy.candidates import Candidates
+from privguard.policy.conditions import Condition
+from privguard.policy.document import BreakGlassDef, BudgetDef, Document
+from privguard.policy.plan import CompiledPlan
+from privguard.policy.refuse import Refusal, refusal, unknown_field
+from privguard.policy.requirements import Requirement
+from privguard.policy.routes import Router
+from privguard.policy.rules import Rule
+
+_NONE: Final[frozenset[str]] = frozenset()
+_MET_NONE: Final[frozenset[int]] = frozenset()
+_MOST: Final = 4096
+"""Entries a cache may hold; its keys come from tokens and requests, so it is emptied beyond."""
+
+
+class Scope(Struct, eq=False):
+    """The rules that can apply for one role set, resource, verb and purpose.
+
+    Attributes:
+        requirements: of these rules and of those of the resources nested inside, in order of number.
+        plans: by requirements met and names asked for in clear.
+    """
+
+    shape: ResourceShape
+    verb: Verb
+    purpose: str
+    roles: frozenset[str]
+    rules: tuple[Rule, ...]
+    requirements: tuple[Requirement, ...] = ()
+    plans: dict[tuple[frozenset[int], frozenset[str]], tuple[CompiledPlan, Refusal | None]] = {}
+
+
+class Policy:
+    """A compiled policy: one version, never changed.
+
+    Attributes:
+        digest: SHA-256 of the policy file, hex.
+        shapes: resources by name.
+        rules: in the policy's order.
+        relations: conditions by name.
+        roles, purposes: every name the policy knows.
+        budgets, break_glass: as written; nothing enforces them yet.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        *,
+        shapes: Mapping[str, ResourceShape],
+        rules: Iterable[Rule],
+        relations: Mapping[str, Condition],
+        router: Router,
+        purposes: Iterable[str],
+    ) -> None:
+        content = document.content
+        self.document = document
+        self.digest = document.source.digest
+        self.shapes = shapes
+        self.rules = tuple(rules)
+        self.relations = relations
+        self.purposes = frozenset(purposes)
+        self.roles = frozenset(role for rule in self.rules for role in rule.roles or ())
+        self.default_purpose = _given(content.defaults.purpose)
+        self.budgets: Mapping[str, BudgetDef] = content.budgets
+        self.break_glass: BreakGlassDef | None = None if content.break_glass is UNSET else content.break_glass
+        self.match = router.match
+        self.is_passthrough = router.is_passthrough
+        self._askable = frozenset(
+            name for shape in shapes.values() for spec in shape.fields for name in (spec.path, spec.cls.name)
+        )
+        self._scopes: dict[tuple[frozenset[str], str, Verb, str], Scope] = {}
+
+    def rule(self, rule_id: str) -> Rule:
+        """The rule of this id, with the grant and quota it sets.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {rule.id: rule for rule in self.rules}[rule_id]
+
+    def plan(self, actor: Principal, route: Route, request: AccessRequest, now_us: int) -> AccessPlan:
+        """The plan this request is judged by.
+
+        Args:
+            route: as ``match`` gave it, or made for a library call.
+            now_us: microseconds since the epoch.
+
+        Raises:
+            PurposeRequiredError: no purpose is named and the policy has no default.
+            AccessDeniedError: no record could be seen under it; ReasonRequiredError or StepUpRequiredError
+                where the caller can do something about that.
+        """
+        purpose = request.purpose or self.default_purpose
+        if purpose is None:
+            raise PurposeRequiredError("Say what for: Privguard-Purpose names one of the policy's purposes.")
+        scope = self._scopes.get((actor.roles, route.resource, route.verb, purpose))
+        if scope is None:
+            scope = self.scope(actor.roles, route.resource, route.verb, purpose)
+        met = _MET_NONE
+        if scope.requirements:
+            met = frozenset([r.number for r in scope.requirements if r.met(actor, request, now_us)])
+        asked = frozenset(request.reveal) if request.reveal else _NONE
+        found = scope.plans.get((met, asked))
+        if found is None:
+            found = self._compile(scope, met, asked)
+        if found[1] is not None:
+            raise found[1]()
+        return found[0]
+
+    def scope(self, roles: frozenset[str], resource: str, verb: Verb, purpose: str) -> Scope:
+        """The rules that can apply.
+
+        Raises:
+            AccessDeniedError: the policy does not know the resource or the purpose.
+        """
+        if resource not in self.shapes:
+            raise AccessDeniedError("The policy has no such resource.")
+        if purpose not in self.purposes:
+            raise AccessDeniedError("The policy has no such purpose.")  # M11
+        if len(self._scopes) >= _MOST:
+            self._scopes.clear()
+        known = roles & self.roles
+        scope = self._scopes.get((known, resource, verb, purpose))
+        if scope is None:
+            scope = self._open(known, resource, verb, purpose)
+        self._scopes[known, resource, verb, purpose] = scope
+        self._scopes[roles, resource, verb, purpose] = scope
+        return scope
+
+    def _open(self, roles: frozenset[str], resource: str, verb: Verb, purpose: str) -> Scope:
+        inside = _inside(self.shapes, resource)
+        fitting = {
+            name: tuple(rule for rule in self.rules if rule.misfit(roles, name, verb, purpose) is None)
+            for name in inside
+        }
+        numbered = {r.number: r for rules in fitting.values() for rule in rules for r in rule.requires}
+        requirements = tuple(numbered[number] for number in sorted(numbered))
+        return Scope(self.shapes[resource], verb, purpose, roles, fitting[resource], requirements, {})
+
+    def _compile(
+        self, scope: Scope, met: frozenset[int], asked: frozenset[str]
+    ) -> tuple[CompiledPlan, Refusal | None]:
+        positions = frozenset(
+            position
+            for position, spec in enumerate(scope.shape.fields)
+            if not spec.nested and (spec.path in asked or spec.cls.name in asked)
+        )
+        names = {name for position in positions for name in _names(scope.shape, position)}
+        if not asked <= names:
+            # Not kept: the names are the caller's, and there is no end to them.
+            raise unknown_field()
+        if len(scope.plans) >= _MOST:
+            scope.plans.clear()
+        made = self._made(scope, met, asked, positions if asked else None)
+        scope.plans[met, asked] = made
+        return made
+
+    def _made(
+        self, scope: Scope, met: frozenset[int], asked: frozenset[str], positions: frozenset[int] | None
+    ) -> tuple[CompiledPlan, Refusal | None]:
+        candidates = Candidates(scope.rules, scope.shape, scope.verb, met, positions)
+
+        def nested(resource: str) -> AccessPlan:
+            return self._nested(scope, resource, met, asked)
+
+        plan = CompiledPlan(candidates, self.relations, scope.purpose, nested)
+        return plan, refusal(candidates, scope.purpose)
+
+    def _nested(self, outer: Scope, resource: str, met: frozenset[int], asked: frozenset[str]) -> AccessPlan:
+        """The plan for records inside: whatever cannot be seen of them is left out, nothing is refused."""
+        scope = self.scope(outer.roles, resource, outer.verb, outer.purpose)
+        shape = scope.shape
+        own = frozenset(n for position in range(len(shape.fields)) for n in _names(shape, position)) & asked
+        met = met & {requirement.number for requirement in scope.requirements}
+        found = scope.plans.get((met, own))
+        return found[0] if found is not None else self._compile(scope, met, own)[0]
+
+
+def _names(shape: ResourceShape, position: int) -> tuple[str, ...]:
+    spec = shape.fields[position]
+    return () if spec.nested else (spec.path, spec.cls.name)
+
+
+def _inside(shapes: Mapping[str, ResourceShape], resource: str) -> Collection[str]:
+    """The resource and all that stand inside it, at any depth."""
+    found = {resource: None}
+    queue = [resource]
+    while queue:
+        for spec in shapes[queue.pop()].fields:
+            if spec.nested is not None and spec.nested not in found:
+                found[spec.nested] = None
+                queue.append(spec.nested)
+    return found
+
+
+def _given(value: str | UnsetType) -> str | None:
+    return None if value is UNSET else value

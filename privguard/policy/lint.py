@@ -1,0 +1,260 @@
+"""Finds what is wrong with a policy that can be read: errors, which do not compile, and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from privguard.policy import notation
+from privguard.policy.conditions import OWN, parse
+from privguard.policy.document import Document, FieldDef, PolicyFile, ResourceDef, RuleDef
+from privguard.policy.links import left_by, revealing_links
+from privguard.policy.references import Finding, undefined
+from privguard.policy.routes import governed, overlap, precedence
+from privguard.policy.source import Path
+
+
+def lint(document: Document) -> list[Finding]:
+    """Everything the linter has to say, in the order of the text.
+
+    Names that nothing defines come alone: what follows from them is not worth reading before they are mended.
+    """
+    found = list(undefined(document))
+    if not any(finding.severity == "error" for finding in found):
+        for check in _CHECKS:
+            found += check(document)
+    return sorted(found, key=lambda finding: _line(finding.where))
+
+
+def _line(where: str) -> tuple[int, int]:
+    _, line, column = where.rsplit(":", 2)
+    return int(line), int(column)
+
+
+def _error(document: Document, path: Path, message: str, mend: str) -> Finding:
+    return Finding("error", document.where(*path), message, mend)
+
+
+def _warning(document: Document, path: Path, message: str, mend: str) -> Finding:
+    return Finding("warning", document.where(*path), message, mend)
+
+
+def _routes(document: Document) -> Iterator[Finding]:
+    """Two routes for one request, and passthrough of what a resource governs."""
+    content = document.content
+    known = governed(content)
+    places = [
+        ("resources", name, "match", number)
+        for name, resource in content.resources.items()
+        for number in range(len(resource.match))
+    ]
+    for (one, _), place, position in zip(known, places, range(len(known)), strict=True):
+        for other, resource in known[:position]:
+            if overlap(one, other) and precedence(one) == precedence(other):
+                mend = f"`{other.text}` of `{resource}` takes the same requests: remove one"
+                yield _error(document, place, f"`{one.text}` is there already", mend)
+            elif overlap(one, other) and not _ordered(precedence(one), precedence(other)):
+                mend = "what is exact further to the left wins: see that the upstream does the same"
+                yield _warning(
+                    document, place, f"`{one.text}` and `{other.text}` take the same requests", mend
+                )
+    for number, text in enumerate(content.passthrough):
+        for other, resource in known:
+            if overlap(notation.template(text), other):
+                message = f"passthrough `{text}` overlaps `{other.text}` of `{resource}`"
+                yield _error(
+                    document, ("passthrough", number), message, "name the routes that pass one by one"
+                )
+
+
+def _ordered(one: tuple[bool, ...], other: tuple[bool, ...]) -> bool:
+    """Whether one template is exact wherever the other is."""
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) or all(a >= b for a, b in pairs)
+
+
+def _identities(document: Document) -> Iterator[Finding]:
+    """Resources of which nobody can tell whose record it is."""
+    for name, resource in document.content.resources.items():
+        if not resource.id and "id" not in resource.fields:
+            message = f"nothing says whose record a `{name}` is"
+            yield _error(document, ("resources", name), message, 'id: id, or a route parameter: id: "{id}"')
+        if resource.id and resource.id.startswith("{"):
+            for number, (route, owner) in enumerate(r for r in governed(document.content) if r[1] == name):
+                if resource.id not in route.parts and owner == name:
+                    place = ("resources", name, "match", number)
+                    message = f"`{route.text}` has no parameter {resource.id}"
+                    yield _error(document, place, message, "the resource's id is this parameter")
+
+
+def _masks(document: Document) -> Iterator[Finding]:
+    """Masks that mask nothing, or tell too much."""
+    content = document.content
+    specs: list[tuple[Path, object]] = [(("classes", n, "mask"), c.mask) for n, c in content.classes.items()]
+    for name, resource in content.resources.items():
+        for path, field in resource.fields.items():
+            if isinstance(field, FieldDef) and field.mask:
+                specs.append((("resources", name, "fields", path, "mask"), field.mask))
+    for place, spec in specs:
+        mask = notation.mask(spec)  # type: ignore[arg-type]  # of a document that loaded
+        if mask.operator == "clear":
+            yield _error(
+                document, place, "`clear` is no mask", "show the class in clear to whom you trust with it"
+            )
+        if mask.operator == "partial" and left_by(mask) > 8:
+            message = f"this leaves {left_by(mask)} characters: all of a short value"
+            yield _warning(document, place, message, "leave 8 at most")
+
+
+def _classes(document: Document) -> Iterator[Finding]:
+    """Classes nobody uses, and filters that tell a masked value (M01, M02)."""
+    content = document.content
+    used = {
+        field.cls if isinstance(field, FieldDef) else field
+        for resource in content.resources.values()
+        for field in resource.fields.values()
+    }
+    used |= {cls for resource in content.resources.values() for cls in resource.media.values()}
+    used |= {
+        cls
+        for resource in content.resources.values()
+        for path in resource.fields
+        for cls in notation.key_classes(path)
+    }
+    masked = {
+        cls
+        for rule in content.rules
+        if rule.show
+        for cls in (rule.show.masked or ()) + (rule.show.token or ())
+    }
+    for name, cls in content.classes.items():
+        place = ("classes", name)
+        if name not in used:
+            yield _warning(document, place, f"no field is of class `{name}`", "remove it, or use it")
+        if cls.search == "any" and name in masked:
+            message = f"`{name}` is masked for some, and anybody may search it by parts"
+            yield _warning(
+                document, (*place, "search"), message, "search: exact, or none: prefixes tell it (M01)"
+            )
+        if cls.sort == "allow" and name in masked:
+            message = f"`{name}` is masked for some, and anybody may sort by it"
+            yield _warning(document, (*place, "sort"), message, "sort: deny: the order tells the value (M02)")
+
+
+def _relations(document: Document) -> Iterator[Finding]:
+    """Relations nobody uses, and claims that look misspelt."""
+    content = document.content
+    used = {rule.relation for rule in content.rules if rule.relation}
+    for name, text in content.relations.items():
+        place = ("relations", name)
+        if name not in used:
+            yield _warning(document, place, f"no rule uses relation `{name}`", "remove it, or use it")
+        for claim in parse(text).claims:
+            close = notation.nearest(claim, OWN)
+            if claim not in OWN and close.startswith("did you mean"):
+                yield _warning(document, place, f"`subject.{claim}` is read from the actor's claims", close)
+
+
+def _rules(document: Document) -> Iterator[Finding]:
+    for number, rule in enumerate(document.content.rules):
+        place = ("rules", number)
+        yield from _tiers(document, rule, place)
+        yield from _clear(document, rule, place)
+        yield from _never(document, rule, place)
+        if rule.show and not rule.roles and not rule.relation:
+            message = f"rule `{rule.id}` shows every record to everybody"
+            yield _warning(document, place, message, "name roles, or a relation")
+
+
+def _tiers(document: Document, rule: RuleDef, path: Path) -> Iterator[Finding]:
+    if not rule.tier:
+        return
+    without = [name for name, resource in _resources(document.content, rule) if not resource.tier]
+    if without and (rule.forbid or rule.gate):
+        message = f"rule `{rule.id}` is for tiers, and {', '.join(without)} has none"
+        yield _error(
+            document, (*path, "tier"), message, "say where the tier is, or name the rule's `resource`"
+        )
+    elif without == [name for name, _ in _resources(document.content, rule)]:
+        message = f"rule `{rule.id}` can never match: none of its resources has a tier"
+        yield _warning(document, (*path, "tier"), message, "tier: PATH in the resource")
+
+
+def _clear(document: Document, rule: RuleDef, path: Path) -> Iterator[Finding]:
+    """Classes that never leave in clear, revealed; and masks that leave nothing, shown."""
+    content = document.content
+    clear = (rule.reveal or ()) + ((rule.show.clear or ()) if rule.show else ())
+    for name in clear:
+        if name in content.classes and content.classes[name].reveal == "never":
+            message = f"rule `{rule.id}` lets `{name}` leave in clear, which says `reveal: never`"
+            yield _error(document, path, message, "remove it from the rule")
+    for name in (rule.show.masked or ()) if rule.show else ():
+        own = any(
+            isinstance(field, FieldDef) and field.cls == name and field.mask
+            for _, resource in _resources(content, rule)
+            for field in resource.fields.values()
+        )
+        if not own and notation.mask(content.classes[name].mask).operator == "withhold":
+            message = f"rule `{rule.id}` shows `{name}` masked, and its mask withholds it"
+            yield _warning(document, path, message, "give the class a mask, or remove it from the rule")
+
+
+def _never(document: Document, rule: RuleDef, path: Path) -> Iterator[Finding]:
+    """A rule that can never match."""
+    content = document.content
+    named = set(rule.reveal or ()) | (set(rule.forbid) if isinstance(rule.forbid, tuple) else set())
+    if rule.show:
+        named |= {cls for view in (rule.show.clear, rule.show.masked, rule.show.token) for cls in view or ()}
+    there = {
+        field.cls if isinstance(field, FieldDef) else field
+        for _, resource in _resources(content, rule)
+        for field in (*resource.fields.values(), *resource.media.values())
+    }
+    if named and not named & there:
+        message = f"rule `{rule.id}` can never match: its resources have no field of its classes"
+        yield _warning(document, path, message, "name other classes, or other resources")
+    for other in content.rules:
+        if other.forbid == "all" and rule is not other and not rule.forbid and _covers(other, rule):
+            message = f"rule `{rule.id}` can never match: `{other.id}` forbids all of it"
+            yield _warning(document, path, message, "remove one of the two")
+
+
+def _covers(forbid: RuleDef, rule: RuleDef) -> bool:
+    """Whether the forbid applies whenever the rule does."""
+    if forbid.relation or forbid.tier:
+        return False
+    pairs = ((getattr(forbid, key), getattr(rule, key)) for key in ("roles", "resource", "purpose", "action"))
+    return all(not wide or (narrow and set(narrow) <= set(wide)) for wide, narrow in pairs)
+
+
+def _unshown(document: Document) -> Iterator[Finding]:
+    """Resources of which no rule shows anything."""
+    for name in document.content.resources:
+        if not any(
+            (r.show or r.reveal) and (not r.resource or name in r.resource) for r in document.content.rules
+        ):
+            yield _warning(document, ("resources", name), f"no rule shows anything of `{name}`", "show: …")
+
+
+def _broken_glass(document: Document) -> Iterator[Finding]:
+    content = document.content
+    for number, name in enumerate(content.break_glass.reveal if content.break_glass else ()):
+        if name in content.classes and content.classes[name].reveal == "never":
+            place = ("break_glass", "reveal", number)
+            yield _error(document, place, f"`{name}` says `reveal: never`", "remove it here")
+
+
+def _resources(content: PolicyFile, rule: RuleDef) -> Iterable[tuple[str, ResourceDef]]:
+    return [(n, r) for n, r in content.resources.items() if not rule.resource or n in rule.resource]
+
+
+_CHECKS = (
+    _routes,
+    _identities,
+    _masks,
+    _classes,
+    _relations,
+    _rules,
+    _unshown,
+    _broken_glass,
+    revealing_links,
+)
