@@ -12,13 +12,14 @@ from msgspec import Struct
 
 from privguard.asgi.credentials import identity_provider
 from privguard.config import Settings, load_settings
-from privguard.crypto import keyring
+from privguard.crypto.keyring import Keyring, parse
 from privguard.crypto.pseudonym import FieldTokens
 from privguard.errors import ConfigError, PolicyError
 from privguard.guard import Door, Guard, GuardCore, Limits
 from privguard.masking import MaskTools
 from privguard.policy import Policy, compile_policy, load
 from privguard.store.audit_log import SqlAuditLog
+from privguard.store.engine import Store
 from privguard.telemetry import logger
 
 
@@ -106,23 +107,42 @@ def build(config: str | Path) -> Guard:
 
 def wire(settings: Settings) -> Wiring:
     """Opens the store and puts everything together. Raises as ``build``."""
-    keys = keyring.parse(read_secret(settings.keys.file))
-    clock, entropy = SystemClock(), SystemEntropy()
-    deadline_s = settings.audit.deadline_ms / 1000
-    log = SqlAuditLog.open(settings.store.url, keys, clock, entropy, origin=settings.audit.origin)
+    keys = read_keys(settings)
+    clock = SystemClock()
+    log = open_log(settings, keys)
     core = GuardCore(
         log,
         clock,
-        entropy,
+        SystemEntropy(),
         MaskTools(today=clock.today, token=FieldTokens(keys).token),
         system=settings.system.name,
         mode=settings.gateway.mode,
-        deadline_s=deadline_s,
+        deadline_s=settings.audit.deadline_ms / 1000,
         door=_door(settings, clock),
     )
     policy_file = PolicyFile(settings.system.policy, core)
     policy_file.start()
     return Wiring(settings, Guard(core), log, policy_file)
+
+
+def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
+    """The log in the settings' store.
+
+    Raises:
+        ConfigError: there is no store, or its tables are of another version.
+    """
+    return SqlAuditLog(
+        Store(settings.store.url),
+        keys,
+        SystemEntropy(),
+        origin=settings.audit.origin,
+        deadline_s=settings.audit.deadline_ms / 1000,
+    )
+
+
+def read_keys(settings: Settings) -> Keyring:
+    """The keyring of the settings. Raises as ``read_secret`` and ``keyring.parse``."""
+    return parse(read_secret(settings.keys.file))
 
 
 def read_policy(path: Path) -> Policy:

@@ -76,7 +76,7 @@ class Access:
         answer.finish()
 
     async def _observe(self, exchange: Exchange) -> None:
-        """The same, but the caller gets what the app behind said once it is on record what would have been."""
+        """The same, but the caller gets what the app behind said once what would have been is on record."""
         try:
             target = read_target(self._scope)
             if exchange.rulebook.policy.is_passthrough(target.method, target.path):

@@ -22,7 +22,7 @@ def upgrade(config: Path) -> None:
     from privguard.config import load_settings
     from privguard.store import schema
 
-    click.echo(f"tables are at revision {schema.upgrade(load_settings(config).store.url)}")
+    click.echo(f"tables are at revision {schema.upgrade(load_settings(config).store.url).current}")
 
 
 @db.command()
@@ -36,10 +36,10 @@ def status(config: Path, as_json: bool) -> None:
     found = schema.status(load_settings(config).store.url)
     current = found.current or "none"
     if as_json:
-        click.echo(json.dumps({"current": found.current, "needed": found.needed}))
+        click.echo(json.dumps({"current": found.current, "needed": found.head}))
     else:
-        click.echo(f"tables are at revision {current}, needed is {found.needed}")
-    if found.current != found.needed:
+        click.echo(f"tables are at revision {current}, needed is {found.head}")
+    if not found.ready:
         if not as_json:
             click.echo("Run: privguard db upgrade", err=True)
         raise SystemExit(1)

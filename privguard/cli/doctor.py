@@ -68,19 +68,18 @@ def _policy(settings: Settings) -> str:
 
 
 def _keys(settings: Settings) -> str:
-    from privguard.bootstrap import read_secret
-    from privguard.crypto import keyring
+    from privguard.bootstrap import read_keys
 
-    keys = keyring.parse(read_secret(settings.keys.file))
+    keys = read_keys(settings)
     return f"keyset {keys.id}, version {keys.primary} wraps"
 
 
 def _store(settings: Settings) -> str:
     """The tables, the tree and the clock: log time must not be ahead of this machine's."""
     from privguard.audit.record import parse
-    from privguard.bootstrap import SystemClock, open_log
+    from privguard.bootstrap import SystemClock, open_log, read_keys
 
-    log = open_log(settings)
+    log = open_log(settings, read_keys(settings))
     try:
         size, _root = log.head()
         last = [parse(leaf).ts for _index, leaf in log.last(1)]

@@ -1,0 +1,5 @@
+"""``python -m privguard``: the command line."""
+
+from privguard.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""``privguard serve``: the gateway."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from privguard.cli.options import config_option
+
+if TYPE_CHECKING:
+    from privguard.asgi.messages import ASGIApp
+    from privguard.bootstrap import Wiring
+
+
+@click.command()
+@config_option
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes.")
+@click.option("--json-logs", is_flag=True, help="Log lines as JSON.")
+def serve(config: Path, workers: int, json_logs: bool) -> None:
+    """Run the gateway until SIGTERM; requests under way get 20 seconds to end."""
+    from privguard import telemetry
+    from privguard.bootstrap import wire
+    from privguard.config import load_settings
+    from privguard.gateway import server
+
+    telemetry.configure(json=json_logs)
+    settings = load_settings(config)
+    wiring = wire(settings)  # what is wrong is said here, once, before any worker starts
+    _announce(wiring)
+    if workers == 1:
+        app = assemble(wiring)
+        server.serve(lambda: app, settings.gateway.listen)
+    else:
+        wiring.log.close()
+        server.serve(functools.partial(_worker, config, json_logs), settings.gateway.listen, workers)
+
+
+def assemble(wiring: Wiring) -> ASGIApp:
+    """The gateway of a wiring."""
+    from privguard.gateway import create_app
+    from privguard.gateway.upstream import upstream_app
+
+    upstream = upstream_app(wiring.settings)
+    return create_app(
+        wiring.guard, upstream, refresh=wiring.policy_file.refresh, head=wiring.log.head, close=wiring.close
+    )
+
+
+def _worker(config: Path, json_logs: bool) -> ASGIApp:
+    from privguard import telemetry
+    from privguard.bootstrap import wire
+    from privguard.config import load_settings
+
+    telemetry.configure(json=json_logs)
+    return assemble(wire(load_settings(config)))
+
+
+def _announce(wiring: Wiring) -> None:
+    from privguard.telemetry import logger
+
+    settings = wiring.settings
+    logger().info(
+        "serving",
+        listen=settings.gateway.listen,
+        system=settings.system.name,
+        mode=settings.gateway.mode,
+        policy=wiring.guard.core.policy.digest[:12] if wiring.guard.core.policy else "",
+    )
+    if settings.gateway.mode == "observe":
+        logger().warning("observe-mode", meaning="nothing is masked or refused; everything is recorded")
+    if settings.identity.mode == "demo":
+        logger().warning("DEMO-IDENTITY", meaning="tokens are public: anyone can be anybody. Never with real data.")
