@@ -51,8 +51,9 @@ file = "keys.json"
 @click.option("--upstream", default="http://127.0.0.1:8000", show_default=True, help="The CRM to guard.")
 @click.option("--profile", default="bank", show_default=True, help="Policy to start from.")
 def init(folder: Path, upstream: str, profile: str) -> None:
-    """Write privguard.toml, a policy with its tests, and keys into DIR; never overwrites."""
+    """Write privguard.toml, a policy with its tests, keys and an empty log into DIR; never overwrites."""
     from privguard.crypto.keyring import new_keyring
+    from privguard.store import schema
 
     policies = shipped("policies")
     names = sorted(p.name.removesuffix("_test.yaml") for p in policies.glob("*_test.yaml"))
@@ -65,12 +66,14 @@ def init(folder: Path, upstream: str, profile: str) -> None:
         "keys.json": new_keyring(os.urandom),
     }
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in files:
+    for name in (*files, "privguard.db"):
         if (folder / name).exists():
             raise ConfigError(f"{folder / name} is there already and is left alone. Choose another folder.")
     for name, content in files.items():
         write_new(folder / name, content, secret=name == "keys.json")
         click.echo(f"wrote {folder / name}")
+    schema.upgrade(f"sqlite+aiosqlite:///{folder.resolve() / 'privguard.db'}")
+    click.echo(f"made  {folder / 'privguard.db'}: the log, empty")
     click.echo(
         f"Next: edit {folder / 'privguard.toml'}, then\n"
         f"  privguard policy test {folder / 'policy.yaml'}\n"
