@@ -92,13 +92,16 @@ def read_principal(
     )
 
 
-def session_name(key: bytes, *parts: str) -> str:
+def session_name(key: bytes | None, *parts: str) -> str | None:
     """Names a session in 32 hex digits, so that neither the log nor a grant holds a credential.
 
     Args:
-        key: secret, the same in every worker; without it a weak credential could be guessed from its name.
+        key: secret, the same in every worker: from an unkeyed hash a weak credential could be guessed. None
+            names no session.
         parts: what is the session's own (issuer and ``sid``, or the credential).
     """
+    if key is None:
+        return None
     told = b"".join(len(raw := part.encode("utf-8")).to_bytes(4, "big") + raw for part in parts)
     return hmac.new(key, told, hashlib.sha256).hexdigest()[:32]
 

@@ -135,7 +135,9 @@ def test_the_issuers_words_are_mapped(
 
 def test_session_names_are_keyed_and_keep_parts_apart() -> None:
     name = session_name(b"k" * 32, "iss", "sid")
+    assert name is not None
     assert len(name) == 32
+    assert session_name(None, "iss", "sid") is None
     assert name == session_name(b"k" * 32, "iss", "sid")
     assert len({name, session_name(b"l" * 32, "iss", "sid"), session_name(b"k" * 32, "is", "ssid")}) == 3
 

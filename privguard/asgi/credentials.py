@@ -1,0 +1,219 @@
+"""How ``[identity]`` is wired, and the providers that need no network: a proxy's assertions, demo tokens.
+
+The pure part stands in ``privguard.identity``; what needs the network or remembers in ``tokens`` and
+``whoami``. A credential is only ever held as its SHA-256.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from privguard.asgi.canonical import Target
+from privguard.asgi.headers import header_map
+from privguard.asgi.messages import RawHeaders
+from privguard.asgi.tokens import IssuerKeys, TokenIdentity, bearer_token
+from privguard.config import JwtSettings, Settings, WhoAmISettings
+from privguard.errors import ConfigError, UnauthenticatedError, UpstreamUnavailableError
+from privguard.identity import (
+    AssuranceMap,
+    ClaimMap,
+    ProxyRules,
+    ReplayWindow,
+    SignedRequest,
+    TokenRules,
+    read_principal,
+    session_name,
+    verify_assertion,
+)
+from privguard.model import Principal
+from privguard.ports import Clock, Entropy
+
+FETCH_S: Final = 5.0
+MAX_KEY_SET: Final = 262_144
+
+
+class IdentityByRequest(Protocol):
+    """Tells who makes a request."""
+
+    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
+        """The actor that the request proves.
+
+        Args:
+            body: as it arrived, whole: a proxy's assertion covers it.
+
+        Raises:
+            UnauthenticatedError: nothing, or nothing that holds.
+            UpstreamUnavailableError: whoever vouches for actors does not answer.
+        """
+        ...
+
+
+class ProxyIdentity:
+    """``mode = "proxy"``: what a reverse proxy asserts, signed, for each request."""
+
+    def __init__(
+        self,
+        rules: ProxyRules,
+        paths: ClaimMap,
+        assurance: AssuranceMap,
+        clock: Clock,
+        session_key: bytes | None = None,
+    ) -> None:
+        self._rules = rules
+        self._paths = paths
+        self._assurance = assurance
+        self._clock = clock
+        self._session_key = session_key
+        self._window = ReplayWindow()
+
+    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
+        """See ``IdentityByRequest.identify``; a request whose body is not given is taken to have none."""
+        now = self._clock.now_us() // 1_000_000
+        request = SignedRequest(target.method, target.raw, body)
+        claims = verify_assertion(header_map(headers), request, self._rules, self._window, now)
+        sid = claims.get("sid")
+        session = session_name(self._session_key, "proxy", sid) if isinstance(sid, str) and sid else None
+        return read_principal(claims, self._paths, now=now, session=session, assurance=self._assurance)
+
+
+class DemoIdentity:
+    """``mode = "demo"``: made-up accounts with a bearer token each, drawn at the start."""
+
+    def __init__(self, accounts: Mapping[str, Principal], entropy: Entropy) -> None:
+        self.tokens: dict[str, str] = {name: entropy.token(24).hex() for name in accounts}
+        self._known = {
+            hashlib.sha256(self.tokens[name].encode()).digest(): actor for name, actor in accounts.items()
+        }
+
+    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
+        """See ``IdentityByRequest.identify``."""
+        actor = self._known.get(hashlib.sha256(bearer_token(headers).encode("ascii")).digest())
+        if actor is None:
+            raise UnauthenticatedError("The token is none of the demo's.")
+        return actor
+
+
+def identity_provider(
+    settings: Settings, clock: Clock, *, session_key: bytes | None = None
+) -> tuple[IdentityByRequest, frozenset[bytes]]:
+    """The provider that ``[identity]`` asks for, and the headers that name an actor to privguard alone.
+
+    Args:
+        session_key: see ``session_name``; the same in every worker.
+
+    Raises:
+        ConfigError: a setting or file is wrong; the demo's accounts are not wired here.
+    """
+    identity = settings.identity
+    if identity.mode == "jwt" and identity.jwt is not None:
+        return _by_token(identity.jwt, clock, session_key), frozenset()
+    if identity.mode == "proxy" and identity.proxy is not None:
+        rules = ProxyRules((_read_secret(identity.proxy.hmac_key),), identity.proxy.max_skew)
+        paths = ClaimMap(branch="branch", client_id="client_id", tenant="tenant", attributes=_TRAINING)
+        provider = ProxyIdentity(rules, paths, AssuranceMap(), clock, session_key)
+        return provider, frozenset({b"signature", b"signature-input"})
+    if identity.mode == "upstream" and identity.upstream is not None:
+        return _by_upstream(settings, identity.upstream, clock, session_key), frozenset()
+    raise ConfigError(f"[identity] mode {identity.mode!r} is not wired here; choose jwt, proxy or upstream.")
+
+
+_TRAINING: Final = (("training", "training"),)
+
+
+def _by_token(jwt: JwtSettings, clock: Clock, session_key: bytes | None) -> TokenIdentity:
+    claims = jwt.claims
+    paths = ClaimMap(
+        id=claims.id,
+        roles=claims.roles,
+        branch=claims.branch,
+        client_id=claims.client_id,
+        tenant=claims.tenant,
+        attributes=tuple(claims.attributes.items()),
+    )
+    words = AssuranceMap(frozenset(jwt.multi_factor), frozenset(jwt.phishing_resistant))
+    rules = TokenRules(issuer=jwt.issuer, audience=(jwt.audience,))
+    return TokenIdentity(_issuer_keys(jwt.jwks), rules, paths, words, clock, session_key)
+
+
+def _issuer_keys(jwks: str) -> IssuerKeys:
+    if "://" not in jwks:
+        file = Path(jwks)
+
+        async def read() -> bytes:
+            return await asyncio.to_thread(file.read_bytes)
+
+        try:
+            return IssuerKeys(read, known=file.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}. Name the key set in [identity.jwt] jwks.") from None
+    url = urlsplit(jwks)
+    if url.scheme != "https" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ConfigError("[identity.jwt] jwks: fetch keys over https, or whoever is in between names them.")
+    from privguard.asgi.fetch import HttpUpstream, read_whole  # aiohttp is an extra
+
+    issuer = HttpUpstream("of the issuer", f"{url.scheme}://{url.netloc}", begin_s=FETCH_S, idle_s=FETCH_S)
+    target = (url.path + (f"?{url.query}" if url.query else "") or "/").encode("ascii")
+
+    async def fetch() -> bytes:
+        response = await issuer.send("GET", target, [(b"accept", b"application/json")])
+        try:
+            if response.status != 200:
+                raise UpstreamUnavailableError("The issuer's key set cannot be fetched.")
+            return await read_whole(response, MAX_KEY_SET)
+        finally:
+            response.close()
+
+    return IssuerKeys(fetch)
+
+
+def _by_upstream(
+    settings: Settings, whoami: WhoAmISettings, clock: Clock, session_key: bytes | None
+) -> IdentityByRequest:
+    from privguard.asgi.fetch import HttpUpstream, tls_context  # aiohttp is an extra
+    from privguard.asgi.whoami import WhoAmIIdentity
+
+    system = settings.system
+    tls = tls_context(system.tls.ca, system.tls.client_cert) if system.upstream.startswith("https") else None
+    cookies = {name.removeprefix("cookie:") for name in whoami.credentials if name.startswith("cookie:")}
+    headers = {name.lower() for name in whoami.credentials if not name.startswith("cookie:")}
+    if not whoami.whoami.startswith("/") or not (cookies or headers):
+        raise ConfigError(
+            "[identity.upstream] needs whoami, a path such as /me, and the name of a credential."
+        )
+    return WhoAmIIdentity(
+        HttpUpstream(system.name, system.upstream, tls=tls, begin_s=FETCH_S, idle_s=FETCH_S),
+        whoami.whoami.encode("ascii"),
+        frozenset(name.encode("ascii") for name in headers),
+        frozenset(name.encode("ascii") for name in cookies),
+        ClaimMap(
+            id=whoami.id,
+            roles=whoami.roles,
+            branch=whoami.branch,
+            client_id=whoami.client_id,
+            attributes=tuple(whoami.attributes.items()),
+            acr=None,
+            amr=None,
+            auth_time=None,
+        ),
+        clock,
+        cache_seconds=whoami.cache_seconds,
+        session_key=session_key,
+    )
+
+
+def _read_secret(file: Path) -> bytes:
+    """One line of text, so that the proxy and we agree on what belongs to the key."""
+    try:
+        if file.stat().st_mode & 0o077:
+            raise ConfigError(f"{file}: others may read this key file (S15). Run: chmod 600 {file}")
+        key = file.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}. Write the key that the proxy shares there.") from None
+    if not key.isascii() or not key.decode("ascii").isprintable():
+        raise ConfigError(f"{file}: the key is one line of text, such as `openssl rand -hex 32` prints.")
+    return key
