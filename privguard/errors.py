@@ -38,12 +38,13 @@ class PrivguardError(Exception):
 
 
 class PolicyError(PrivguardError):
-    """A policy, or a test beside it, is wrong; ``where`` is ``file:line:column``."""
+    """A policy, or a test beside it, is wrong; ``where`` is ``file:line:column``, ``message`` without it."""
 
     title = "The policy is not valid"
 
     def __init__(self, detail: str, where: str = "", mend: str = "") -> None:
         super().__init__(": ".join(part for part in (where, detail) if part) + (f" ({mend})" if mend else ""))
+        self.message = detail
         self.where = where
         self.mend = mend
 
