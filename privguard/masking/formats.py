@@ -1,0 +1,159 @@
+"""The forms that masks know: what a well-formed value looks like, and which part of it may stay.
+
+A value that does not have the form becomes ``FULL``, whatever it is: a mask never shows a part of something
+it did not expect. Hidden characters become ``FULL`` as well, never one star each (M10).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Final
+
+FULL: Final = "****"
+"""Stands for hidden characters, and for a whole value that does not have the expected form."""
+
+OLDEST: Final = 90
+"""Ages from here on are one band: few people share them."""
+
+
+class Form:
+    """A pattern whose groups are the parts that stay, sewn together again around ``FULL``.
+
+    Args:
+        pattern: what a whole value looks like; ASCII only, so that full-width digits are no digits.
+        tidy: brings a value written in another usual way into the form, where there is one.
+    """
+
+    def __init__(self, pattern: str, *, seam: str = FULL, tidy: Callable[[str], str] | None = None) -> None:
+        self._whole = re.compile(pattern, re.ASCII)
+        self._lines = re.compile(f"(?m)^{pattern}$", re.ASCII)
+        self._single = self._whole.groups == 1
+        self._seam = seam
+        self._tidy = tidy
+
+    def one(self, value: str | int | float) -> str:
+        """The mask of one value."""
+        text = value if isinstance(value, str) else str(value)
+        match = self._whole.fullmatch(text)
+        if match is None and self._tidy is not None:
+            match = self._whole.fullmatch(self._tidy(text))
+        return FULL if match is None else self._sewn(match.groups())
+
+    def many(self, values: Sequence[str]) -> list[str] | None:
+        """The masks of many texts at once; None where one of them does not have the form as it stands."""
+        lines = "\n".join(values)
+        if lines.count("\n") >= len(values):  # a value of several lines could pass for several values
+            return None
+        found = self._lines.findall(lines)
+        if len(found) < len(values):
+            return None
+        return [self._sewn((part,)) for part in found] if self._single else list(map(self._seam.join, found))
+
+    def _sewn(self, parts: Sequence[str]) -> str:
+        return self._seam + parts[0] if self._single else self._seam.join(parts)
+
+
+def _bare(text: str) -> str:
+    return text.replace(" ", "").replace("-", "")
+
+
+def _national(text: str) -> str:
+    bare = _bare(text)
+    return bare.removeprefix("+86") if bare.startswith("+") else bare.removeprefix("0086")
+
+
+MOBILE: Final = Form(r"(1[3-9][0-9])[0-9]{4}([0-9]{4})", tidy=_national)
+RESIDENT_ID: Final = Form(r"([1-9])[0-9]{16}([0-9Xx])")
+PAN_LAST4: Final = Form(r"[0-9]{9,15}([0-9]{4})", tidy=_bare)
+PAN_BIN_LAST4: Final = Form(r"([0-9]{6})[0-9]{5,9}([0-9]{4})", tidy=_bare)
+IBAN: Final = Form(r"([A-Z]{2})[0-9]{2}[A-Z0-9]{7,26}([A-Z0-9]{4})", tidy=lambda text: _bare(text).upper())
+EMAIL: Final = Form(
+    r"([A-Za-z0-9])[A-Za-z0-9._%+-]{2,63}(@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})",
+)
+_DAY: Final = r"-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_CLOCK: Final = r"(?:[T ][0-9:.,+Z-]{1,30})?"
+YEAR: Final = Form(rf"([12][0-9]{{3}}){_DAY}{_CLOCK}", seam="")
+
+
+# -- dates and numbers --------------------------------------------------------------------------------------
+
+
+def age_band(value: str, today: date, width: int) -> str:
+    """The band of whole years since a date of birth (``YYYY-MM-DD`` or an ISO date and time)."""
+    if YEAR.one(value) == FULL:
+        return FULL
+    try:
+        born = date.fromisoformat(value[:10])
+    except ValueError:
+        return FULL
+    age = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+    if age < 0:
+        return FULL
+    if age >= OLDEST:
+        return f"{OLDEST}+"
+    low = age - age % width
+    return f"{low}-{min(low + width, OLDEST) - 1}"
+
+
+def band_labels(steps: Sequence[int]) -> tuple[str, ...]:
+    """The names of the bands that ``steps`` cut; an upper end belongs to the next band."""
+    between = [f"{low}-{high}" for low, high in itertools.pairwise(steps)]
+    return (f"<{steps[0]}", *between, f">={steps[-1]}")
+
+
+# -- names --------------------------------------------------------------------------------------------------
+
+_HAN_RANGE: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_HAN: Final = re.compile(rf"[{_HAN_RANGE}]+")
+_DOTTED: Final = re.compile(rf"[{_HAN_RANGE}]+(?:[·•‧・][{_HAN_RANGE}]+)+")
+_LATIN: Final = re.compile(r"[A-Za-z\u00c0-\u024f][A-Za-z\u00c0-\u024f .,'’-]{1,63}")
+_LONGEST_NAME: Final = 20
+_COMPOUNDS: Final = (
+    "欧阳歐陽太史端木上官司马司馬东方東方独孤獨孤南宫南宮万俟闻人聞人夏侯诸葛諸葛尉迟尉遲公羊赫连赫連"
+    "澹台澹臺皇甫宗政濮阳濮陽公冶太叔申屠公孙公孫慕容仲孙仲孫钟离鍾離长孙長孫宇文司徒鲜于鮮于司空闾丘"
+    "閭丘子车亓官司寇巫马巫馬公西颛孙壤驷公良漆雕乐正宰父谷梁拓跋夹谷轩辕軒轅令狐段干百里呼延东郭東郭"
+    "南门羊舌微生梁丘左丘西门西門第五南荣东里东宫即墨达奚褚师"
+)
+_COMPOUND: Final = frozenset(map("".join, zip(*[iter(_COMPOUNDS)] * 2, strict=True)))
+_STARS: Final = "**"
+
+
+def name(value: str) -> str:
+    """The surname of a Chinese name, the first letter of a Latin one, and two stars for any rest."""
+    text = value.strip()
+    if not 2 <= len(text) <= (64 if text.isascii() else _LONGEST_NAME * 3):
+        return FULL
+    if _HAN.fullmatch(text):
+        return FULL if len(text) > _LONGEST_NAME else _surname(text)
+    if _DOTTED.fullmatch(text) or _LATIN.fullmatch(text):
+        return text[0] + _STARS
+    return FULL
+
+
+def names(values: Sequence[str]) -> list[str] | None:
+    """The same for many; None where one of them is not wholly Chinese."""
+    lengths = list(map(len, values))
+    if min(lengths) < 2 or max(lengths) > _LONGEST_NAME or not _HAN.fullmatch("".join(values)):
+        return None
+    return [_surname(value) for value in values]
+
+
+def _surname(text: str) -> str:
+    return (text[:2] if text[:2] in _COMPOUND and len(text) > 2 else text[0]) + _STARS
+
+
+# -- parts --------------------------------------------------------------------------------------------------
+
+_ENOUGH: Final = re.compile(r"(?:[\W_]*[^\W_]){4}")
+
+
+def partial(value: str | int | float, first: int, last: int, fill: str) -> str:
+    """The first and last characters, if at least four letters or digits stay hidden between them."""
+    text = (value if isinstance(value, str) else str(value)).strip()
+    end = len(text) - last
+    if end - first < 4 or not _ENOUGH.match(text, first, end):
+        return FULL
+    return text[:first] + fill * 4 + text[end:]

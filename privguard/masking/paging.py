@@ -1,0 +1,70 @@
+"""Rewrites the links to further pages that an answer holds, so that they lead through the gateway."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from msgspec import Struct
+
+from privguard.masking.request_guard import is_page
+from privguard.model import ResourceShape
+
+_PLAIN: Final = re.compile(r"[!-~]{1,2000}")
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]*)*")
+_TRICKS: Final = re.compile(r"//|/\.{1,2}(?:/|$)|%(?:2[ef]|5c|00|25)|\\", re.IGNORECASE)
+
+
+class PagingRewrite(Struct, frozen=True):
+    """Where links are to lead.
+
+    Attributes:
+        scheme, host: the gateway's, as the caller reached it.
+        sent: the parameters this actor sent; a link may carry them on.
+    """
+
+    scheme: str
+    host: str
+    sent: tuple[tuple[str, str], ...] = ()
+
+
+def rewrite(url: str, paging: PagingRewrite, shape: ResourceShape) -> str | None:
+    """The link with the gateway's origin and only the parameters that may stay; None if it is withheld.
+
+    What stays: a page number under a parameter that the policy calls ``paging``, and what the actor sent
+    under a parameter that the policy knows. A cursor may hold the sort key of a hidden field (M02), so a link
+    with another paging value is withheld. The path stays; a link in any unusual form is withheld.
+    """
+    parts = _split(url)
+    if parts is None:
+        return None
+    meanings = dict(shape.params)
+    query: list[tuple[str, str]] = []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        pages = meanings.get(name) == ("paging",)
+        if (pages and is_page(value)) or (name in meanings and (name, value) in paging.sent):
+            query.append((name, value))
+        elif pages:
+            return None
+    asked = f"?{urlencode(query)}" if query else ""
+    origin = f"{paging.scheme}://{paging.host}" if parts.netloc else ""
+    return f"{origin}{parts.path}{asked}" or None
+
+
+def _split(url: str) -> SplitResult | None:
+    if not _PLAIN.fullmatch(url):
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if (
+        parts.scheme not in ("", "http", "https")
+        or bool(parts.scheme) > bool(parts.netloc)
+        or "@" in parts.netloc
+    ):
+        return None
+    if not _PATH.fullmatch(parts.path) or _TRICKS.search(parts.path):
+        return None
+    return parts
