@@ -15,20 +15,23 @@ check): about 500 areas for a known first digit, 365 days, 999 sequence numbers,
 the check character: 16 million candidates. Each further character divides that by ten; the whole date of
 birth leaves 45 thousand, and a known branch a few hundred.
 
-Roles are taken one at a time, with the rules that name none; purposes together, because one person may use
-both; and all resources of one kind of client together. What is revealed under a grant is not counted: that is
-a decision about one record, with a reason.
+Roles are taken one at a time, with the rules that name none; actions one at a time, because who creates a
+record knows it anyhow; purposes together, because one person may use both; and all resources of one kind of
+client together. What is revealed under a grant is not counted: that is a decision about one record, with a
+reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from privguard.model import Mask
+from privguard.model import Mask, Verb
 from privguard.policy import notation
 from privguard.policy.document import Document, FieldDef, PolicyFile, RuleDef
 from privguard.policy.references import Finding, known_roles
+from privguard.policy.rules import SHOWN
 
 ALL: Final = 99
 MOST: Final = 6
@@ -73,19 +76,19 @@ def revealing_links(document: Document) -> Iterator[Finding]:
             yield Finding("error", where, message, mend)
 
 
-def _too_much(content: PolicyFile, one: str, other: str, role: str, kinds: dict[str, None]) -> bool:
-    for kind in kinds:
-        left = sorted((_left(content, one, role, kind), _left(content, other, role, kind)))
-        if left[0] > 0 and left[0] < ALL and sum(left) > MOST:
+def _too_much(content: PolicyFile, one: str, other: str, role: str, kinds: Iterable[str]) -> bool:
+    for kind, action in itertools.product(kinds, Verb):
+        least, most = sorted(_left(content, cls, role, kind, action) for cls in (one, other))
+        if 0 < least < ALL and least + most > MOST:
             return True
     return False
 
 
-def _left(content: PolicyFile, cls: str, role: str, kind: str) -> int:
+def _left(content: PolicyFile, cls: str, role: str, kind: str, action: Verb) -> int:
     """Most characters of a class's values that the role sees in resources of the kind."""
     most = 0
     for rule in content.rules:
-        if not rule.show or (rule.roles and role not in rule.roles):
+        if not rule.show or (rule.roles and role not in rule.roles) or action not in (rule.action or SHOWN):
             continue
         for name, resource in content.resources.items():
             if (resource.subject or name) == kind and (not rule.resource or name in rule.resource):

@@ -10,6 +10,7 @@ from privguard.policy.document import Document, FieldDef, PolicyFile, ResourceDe
 from privguard.policy.links import left_by, revealing_links
 from privguard.policy.references import Finding, undefined
 from privguard.policy.routes import governed, overlap, precedence
+from privguard.policy.rules import SHOWN
 from privguard.policy.source import Path
 
 
@@ -86,6 +87,50 @@ def _identities(document: Document) -> Iterator[Finding]:
                     yield _error(document, place, message, "the resource's id is this parameter")
 
 
+def _paths(document: Document) -> Iterator[Finding]:
+    """Paths that cannot stand in one record, or one answer."""
+    for name, resource in document.content.resources.items():
+        inside = [(notation.steps(key), ("resources", name, "fields", key)) for key in resource.fields]
+        yield from _clashes(document, inside)
+        places = [
+            (notation.steps(place), ("resources", name, "records", number))
+            for number, place in enumerate(resource.records)
+        ]
+        beside = [(notation.steps(key), ("resources", name, "envelope", key)) for key in resource.envelope]
+        yield from _clashes(document, [*places, *beside])
+
+
+def _clashes(document: Document, paths: Iterable[tuple[tuple[str, ...], Path]]) -> Iterator[Finding]:
+    tree = _Tree()
+    for steps, place in paths:
+        if (detail := _grow(tree, steps)) is not None:
+            yield _error(document, place, detail, "one place, one meaning: see the paths above it")
+
+
+class _Tree(dict[str, "_Tree"]):
+    """What stands where: steps below steps; the empty step marks a value."""
+
+
+def _grow(tree: _Tree, steps: tuple[str, ...]) -> str | None:
+    """Puts a path into the tree; says why it cannot."""
+    for step in steps:
+        if "" in tree:
+            return "another path says that this is one value"
+        if any(not _beside(step, other) for other in tree):
+            return "another path says that something else stands here"
+        tree = tree.setdefault(step, _Tree())
+    if tree:
+        return "this stands here twice" if "" in tree else "other paths say that this has parts"
+    tree[""] = _Tree()
+    return None
+
+
+def _beside(one: str, other: str) -> bool:
+    """Whether two steps can lead on from one place: names can, and any key beside names."""
+    apart = [step for step in (one, other) if step in ("[*]", "{json}") or step.startswith("<")]
+    return one == other or not apart
+
+
 def _masks(document: Document) -> Iterator[Finding]:
     """Masks that mask nothing, or tell too much."""
     content = document.content
@@ -152,6 +197,23 @@ def _relations(document: Document) -> Iterator[Finding]:
             close = notation.nearest(claim, OWN)
             if claim not in OWN and close.startswith("did you mean"):
                 yield _warning(document, place, f"`subject.{claim}` is read from the actor's claims", close)
+
+
+def _steering(document: Document) -> Iterator[Finding]:
+    """Fields that rules decide by and that an actor may write: who writes them decides who sees (M07)."""
+    content = document.content
+    paths = {path for text in content.relations.values() for path in parse(text).reads}
+    updated = {
+        cls for r in content.rules if r.show and "update" in (r.action or SHOWN) for cls in r.show.clear or ()
+    }
+    for name, resource in content.resources.items():
+        for path in sorted((paths | {resource.tier or ""}) & set(resource.fields) - {resource.id or "id"}):
+            field = resource.fields[path]
+            cls = field.cls if isinstance(field, FieldDef) else field
+            if cls and cls in updated and cls in content.classes and content.classes[cls].write != "never":
+                message = f"rules decide by `{path}`, and whoever sees it in clear may write it"
+                mend = "give it a class with `write: never`"
+                yield _warning(document, ("resources", name, "fields", path), message, mend)
 
 
 def _rules(document: Document) -> Iterator[Finding]:
@@ -250,9 +312,11 @@ def _resources(content: PolicyFile, rule: RuleDef) -> Iterable[tuple[str, Resour
 _CHECKS = (
     _routes,
     _identities,
+    _paths,
     _masks,
     _classes,
     _relations,
+    _steering,
     _rules,
     _unshown,
     _broken_glass,

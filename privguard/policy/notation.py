@@ -23,6 +23,7 @@ _SEGMENT: Final = rf"(?:{_KEY}|\*|<[A-Za-z_][\w-]*>){_SUFFIXES}"
 _FIELD_PATH: Final = re.compile(rf"{_SEGMENT}(?:\.{_SEGMENT})*")
 _RECORD_PLACE: Final = re.compile(rf"\${_SUFFIXES}(?:\.{_SEGMENT})*")
 _RECORD_VALUE: Final = re.compile(rf"{_KEY}(?:\.{_KEY})*")
+_STEP: Final = re.compile(rf"{_KEY}|\[\*\]|\{{json\}}|\*|<[A-Za-z_][\w-]*>")
 _KEY_CLASS: Final = re.compile(r"<([A-Za-z_][\w-]*)>")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _ROUTE_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -96,6 +97,22 @@ def field_path(path: str) -> None:
 def key_classes(path: str) -> list[str]:
     """The classes of map keys that a field path names."""
     return _KEY_CLASS.findall(_QUOTED.sub("", path))
+
+
+def steps(path: str) -> tuple[str, ...]:
+    """The steps of a field path or place: bare names, ``*``, ``<class>``, ``[*]`` and ``{json}``.
+
+    A quoted name comes with its quotes where it would be read as another step without them.
+    """
+    found = _STEP.findall(path.removeprefix("$"))
+    return tuple(_bare(step) for step in found)
+
+
+def _bare(step: str) -> str:
+    if not step.startswith('"'):
+        return step
+    name = step[1:-1]
+    return step if name in ("*", "[*]", "{json}") or _KEY_CLASS.fullmatch(name) else name
 
 
 def record_place(path: str) -> None:

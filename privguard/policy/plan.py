@@ -193,9 +193,10 @@ class CompiledPlan:
         if challengers:
             return self._challenge(challengers, offered)
         offerers = [c for c in offers if any(c.gives[n] is View.CLEAR for n in offered)]  # 6
+        gave = [*_met(holding), *_met(exports), *(c for c in forbids if c.hides)]
         return self._ruling(
             Outcome.PERMITTED,
-            [*_met(holding), *_met(exports), *(c for c in forbids if c.hides)],
+            [*gave, *offerers] if these.asked is not None else gave,
             views=views,
             missing=merge(r for c in offerers for r in c.unmet),
             offered=self._named(offered),

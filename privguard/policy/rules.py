@@ -12,12 +12,13 @@ from privguard.policy.document import RuleDef
 from privguard.policy.notation import quota, seconds
 from privguard.policy.requirements import Requirement, Requirements
 
-_SHOWN: Final = frozenset({Verb.READ, Verb.UPDATE, Verb.EXPORT})
+SHOWN: Final = frozenset({Verb.READ, Verb.UPDATE, Verb.EXPORT})
+"""The actions of a show or reveal rule that names none."""
 _ACTIONS: Final[Mapping[str, frozenset[Verb]]] = {
     "forbid": frozenset(Verb),
     "gate": frozenset(Verb),
-    "show": _SHOWN,
-    "reveal": _SHOWN,
+    "show": SHOWN,
+    "reveal": SHOWN,
     "export": frozenset({Verb.EXPORT}),
 }
 _VIEWS: Final = {"clear": View.CLEAR, "masked": View.MASKED, "token": View.TOKEN}

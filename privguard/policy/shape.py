@@ -51,6 +51,8 @@ class _Shaper:
     def build(self, kind: Any, path: Path, value: object) -> Any:
         """The value as ``kind``, containers part by part; None where it does not fit."""
         bare = _bare(kind)
+        if bare is Any:
+            return value
         if get_origin(bare) in (Union, UnionType):
             return self._one_of(kind, path, value)
         if isinstance(bare, type) and issubclass(bare, Struct) and isinstance(value, dict):

@@ -37,7 +37,6 @@ class InvalidPolicyError(PolicyError):
         self.errors = tuple(errors)
         super().__init__("\n".join(str(error) for error in self.errors))
         self.where = self.errors[0].where
-        self.mend = self.errors[0].mend
 
 
 class Source(Struct, frozen=True, eq=False):
