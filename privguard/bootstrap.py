@@ -94,6 +94,10 @@ class Wiring(Struct, frozen=True):
     log: SqlAuditLog
     policy_file: PolicyFile
 
+    def close(self) -> None:
+        """Writes what has queued and closes the log."""
+        self.log.close()
+
 
 def build(config: str | Path) -> Guard:
     """The guard that a configuration file describes; its policy is in force and on record.
@@ -118,7 +122,7 @@ def wire(settings: Settings) -> Wiring:
         system=settings.system.name,
         mode=settings.gateway.mode,
         deadline_s=settings.audit.deadline_ms / 1000,
-        door=_door(settings, clock),
+        door=_door(settings, clock, keys),
     )
     policy_file = PolicyFile(settings.system.policy, core)
     policy_file.start()
@@ -176,9 +180,9 @@ def read_secret(path: Path) -> bytes:
         raise ConfigError(f"{path}: {error.strerror}. Write keys with `privguard init DIR`.") from None
 
 
-def _door(settings: Settings, clock: SystemClock) -> Door:
+def _door(settings: Settings, clock: SystemClock, keys: Keyring) -> Door:
     gateway = settings.gateway
-    identity, credentials = identity_provider(settings, clock)
+    identity, credentials = identity_provider(settings, clock, session_key=keys.derive("session"))
     return Door(
         identity=identity,
         credentials=credentials,

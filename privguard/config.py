@@ -117,6 +117,17 @@ class WhoAmISettings(Section):
     cache_seconds: int = Field(10, ge=0, le=300)
 
 
+class DemoAccount(Section):
+    """[[identity.demo]]: a made-up member of staff; the token is no secret, it stands in this file."""
+
+    token: str = Field(min_length=16)
+    id: str
+    roles: tuple[str, ...] = ()
+    branch: str | None = None
+    client_id: str | int | None = None
+    training: dict[str, str] = Field(default_factory=dict, description="course = date of the last completion")
+
+
 class IdentitySettings(Section):
     """[identity]"""
 
@@ -124,6 +135,7 @@ class IdentitySettings(Section):
     jwt: JwtSettings | None = None
     proxy: ProxySettings | None = None
     upstream: WhoAmISettings | None = None
+    demo: tuple[DemoAccount, ...] = ()
 
 
 class StoreSettings(Section):

@@ -33,8 +33,10 @@ from privguard.errors import (
     UnreadableResponseError,
 )
 from privguard.masking import BodyMasker, Masked, MaskTools, PagingRewrite, compile_masker
+from privguard.masking.current import current_record
+from privguard.masking.parts import Part
 from privguard.masking.request_guard import check_query, check_reveal
-from privguard.masking.stream import Part, StreamMasker, open_stream
+from privguard.masking.stream import StreamMasker, open_stream
 from privguard.masking.write_back import check_write
 from privguard.model import (
     AccessEvent,
@@ -227,6 +229,15 @@ class Exchange:
             check_write(plan, ruling, media, body, current, route.params.get("id"))
         self._go(State.PERMITTED)
 
+    def readable(self, path: str) -> bool:
+        """Whether the record that a write is for can be read by GET on the same path."""
+        route = self.rulebook.policy.match("GET", path)
+        return route is not None and not route.many and route.resource == self._planned()[1].resource
+
+    def single_record(self, body: bytes) -> bytes:
+        """The record in the answer of such a read, as raw JSON. Raises UnreadableResponseError."""
+        return current_record(body, self._planned()[0].shape)
+
     def intent(self, now_us: int) -> AccessEvent:
         """The entry that announces a write; to be durable before the upstream sees the write."""
         return self._event(Outcome.INTENT, now_us, self._event_id)
@@ -291,10 +302,10 @@ class Exchange:
         """An answer without a body; what a write touched stays on record."""
         self._go(State.MASKED)
 
-    def open_stream(self, media: str) -> StreamMasker:
+    def open_stream(self, media: str, paging: PagingRewrite | None) -> StreamMasker:
         """Opens the masker of an answer that leaves in parts; each goes through ``mask_part``."""
         plan, route = self._planned()
-        return open_stream(media, self.rulebook.masker(plan), plan, self.actor, route.params)
+        return open_stream(media, self.rulebook.masker(plan), plan, self.actor, route.params, paging)
 
     def mask_part(self, part: Part, event_id: str) -> None:
         """One part of a stream is masked and wants to be recorded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import date
 from typing import Protocol
@@ -51,11 +50,27 @@ class Pseudonyms(Protocol):
         ...
 
 
+class RequestTarget(Protocol):
+    """What an assertion about a request covers of its request line."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def raw(self) -> bytes: ...
+
+
 class IdentityProvider(Protocol):
     """Tells who asks."""
 
-    async def identify(self, headers: Mapping[str, str]) -> Principal:
-        """The actor these request headers (lower-case names) prove.
+    async def identify(
+        self, target: RequestTarget, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> Principal:
+        """The actor whom a request proves.
+
+        Args:
+            headers: names in lower case.
+            body: whole, as it came; a proxy's assertion covers it.
 
         Raises:
             UnauthenticatedError: nothing, or nothing that holds.

@@ -101,9 +101,9 @@ class Access:
         said = read_said(self._scope["headers"], target.query if self._door.query_forms else ())
         if self._door.query_forms:
             target = target.without(_QUERY_FORMS)
-        exchange.identified(await self._door.identity.identify(target, self._scope["headers"]))
-        exchange.decide(_request(target, said), self._core.clock.now_us())
         body = await self._request_body(target.method)
+        exchange.identified(await self._door.identity.identify(target, self._scope["headers"], body))
+        exchange.decide(_request(target, said), self._core.clock.now_us())
         if not exchange.verb.writes:
             if body:
                 raise MalformedRequestError(
@@ -141,7 +141,7 @@ class Access:
     def _answer(
         self, exchange: Exchange, target: Target, send: Send, *, head: bool = False, bodiless: bool = False
     ) -> GovernedAnswer:
-        paging = PagingRewrite(scheme=self._scope["scheme"], host=target.host)
+        paging = PagingRewrite(self._scope["scheme"], target.host, target.query)
         limits = self._door.limits
         return GovernedAnswer(
             exchange, self._guard, send, limits, head=head, bodiless=bodiless, paging=paging

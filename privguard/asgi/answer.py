@@ -19,7 +19,8 @@ from privguard.errors import (
 from privguard.exchange import Exchange
 from privguard.guard import AsyncGuard, Limits
 from privguard.masking import PagingRewrite
-from privguard.masking.stream import Part, StreamMasker
+from privguard.masking.parts import Part
+from privguard.masking.stream import StreamMasker
 from privguard.model import AuditReceipt
 
 ROWS: Final = frozenset({"text/csv", "application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -126,7 +127,7 @@ class GovernedAnswer:
             self._way = Way.EMPTY
         elif self._media in ROWS:
             self._way = Way.PARTS
-            self._stream = self.exchange.open_stream(self._media)
+            self._stream = self.exchange.open_stream(self._media, self._paging)
         elif self._media == "application/json" or self._media.endswith("+json"):
             self._way = Way.WHOLE
         else:
@@ -156,7 +157,7 @@ class GovernedAnswer:
         if self._way is not Way.WHOLE:
             raise UnreadableResponseError("The body is larger than max_body.")
         self._way = Way.PARTS
-        self._stream = self.exchange.open_stream(self._media)
+        self._stream = self.exchange.open_stream(self._media, self._paging)
         held, self._held = bytes(self._held), bytearray()
         await self._parts(self._stream.feed(held))
 

@@ -10,14 +10,13 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
 
-from privguard.asgi.canonical import Target
 from privguard.asgi.headers import header_map
 from privguard.asgi.messages import RawHeaders
 from privguard.asgi.tokens import IssuerKeys, TokenIdentity, bearer_token
-from privguard.config import JwtSettings, Settings, WhoAmISettings
+from privguard.config import DemoAccount, JwtSettings, Settings, WhoAmISettings
 from privguard.errors import ConfigError, UnauthenticatedError, UpstreamUnavailableError
 from privguard.identity import (
     AssuranceMap,
@@ -31,26 +30,10 @@ from privguard.identity import (
     verify_assertion,
 )
 from privguard.model import Principal
-from privguard.ports import Clock, Entropy
+from privguard.ports import Clock, IdentityProvider, RequestTarget
 
 FETCH_S: Final = 5.0
 MAX_KEY_SET: Final = 262_144
-
-
-class IdentityByRequest(Protocol):
-    """Tells who makes a request."""
-
-    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
-        """The actor that the request proves.
-
-        Args:
-            body: as it arrived, whole: a proxy's assertion covers it.
-
-        Raises:
-            UnauthenticatedError: nothing, or nothing that holds.
-            UpstreamUnavailableError: whoever vouches for actors does not answer.
-        """
-        ...
 
 
 class ProxyIdentity:
@@ -71,8 +54,8 @@ class ProxyIdentity:
         self._session_key = session_key
         self._window = ReplayWindow()
 
-    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
-        """See ``IdentityByRequest.identify``; a request whose body is not given is taken to have none."""
+    async def identify(self, target: RequestTarget, headers: RawHeaders, body: bytes = b"") -> Principal:
+        """See ``ports.IdentityProvider.identify``; a body that is not given is taken to be none."""
         now = self._clock.now_us() // 1_000_000
         request = SignedRequest(target.method, target.raw, body)
         claims = verify_assertion(header_map(headers), request, self._rules, self._window, now)
@@ -82,16 +65,13 @@ class ProxyIdentity:
 
 
 class DemoIdentity:
-    """``mode = "demo"``: made-up accounts with a bearer token each, drawn at the start."""
+    """``mode = "demo"``: made-up accounts, each with a bearer token that stands in the configuration."""
 
-    def __init__(self, accounts: Mapping[str, Principal], entropy: Entropy) -> None:
-        self.tokens: dict[str, str] = {name: entropy.token(24).hex() for name in accounts}
-        self._known = {
-            hashlib.sha256(self.tokens[name].encode()).digest(): actor for name, actor in accounts.items()
-        }
+    def __init__(self, accounts: Mapping[str, Principal]) -> None:
+        self._known = {hashlib.sha256(token.encode()).digest(): actor for token, actor in accounts.items()}
 
-    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
-        """See ``IdentityByRequest.identify``."""
+    async def identify(self, target: RequestTarget, headers: RawHeaders, body: bytes = b"") -> Principal:
+        """See ``ports.IdentityProvider.identify``."""
         actor = self._known.get(hashlib.sha256(bearer_token(headers).encode("ascii")).digest())
         if actor is None:
             raise UnauthenticatedError("The token is none of the demo's.")
@@ -100,14 +80,14 @@ class DemoIdentity:
 
 def identity_provider(
     settings: Settings, clock: Clock, *, session_key: bytes | None = None
-) -> tuple[IdentityByRequest, frozenset[bytes]]:
+) -> tuple[IdentityProvider, frozenset[bytes]]:
     """The provider that ``[identity]`` asks for, and the headers that name an actor to privguard alone.
 
     Args:
         session_key: see ``session_name``; the same in every worker.
 
     Raises:
-        ConfigError: a setting or file is wrong; the demo's accounts are not wired here.
+        ConfigError: a setting or file is wrong.
     """
     identity = settings.identity
     if identity.mode == "jwt" and identity.jwt is not None:
@@ -119,10 +99,22 @@ def identity_provider(
         return provider, frozenset({b"signature", b"signature-input"})
     if identity.mode == "upstream" and identity.upstream is not None:
         return _by_upstream(settings, identity.upstream, clock, session_key), frozenset()
-    raise ConfigError(f"[identity] mode {identity.mode!r} is not wired here; choose jwt, proxy or upstream.")
+    if identity.mode == "demo":
+        return DemoIdentity({account.token: _demo_actor(account) for account in identity.demo}), frozenset()
+    raise ConfigError(f"[identity] mode is {identity.mode!r}: add [identity.{identity.mode}].")
 
 
 _TRAINING: Final = (("training", "training"),)
+
+
+def _demo_actor(account: DemoAccount) -> Principal:
+    return Principal(
+        id=account.id,
+        roles=frozenset(account.roles),
+        branch=account.branch,
+        client_id=account.client_id,
+        attributes={"training": account.training},
+    )
 
 
 def _by_token(jwt: JwtSettings, clock: Clock, session_key: bytes | None) -> TokenIdentity:
@@ -173,7 +165,7 @@ def _issuer_keys(jwks: str) -> IssuerKeys:
 
 def _by_upstream(
     settings: Settings, whoami: WhoAmISettings, clock: Clock, session_key: bytes | None
-) -> IdentityByRequest:
+) -> IdentityProvider:
     from privguard.asgi.fetch import HttpUpstream, tls_context  # aiohttp is an extra
     from privguard.asgi.whoami import WhoAmIIdentity
 

@@ -12,7 +12,6 @@ from typing import Final
 from joserfc.jwk import KeySet
 
 from privguard.asgi.caching import ExpiringCache
-from privguard.asgi.canonical import Target
 from privguard.asgi.messages import RawHeaders
 from privguard.errors import PrivguardError, UnauthenticatedError, UpstreamUnavailableError
 from privguard.identity import (
@@ -26,7 +25,7 @@ from privguard.identity import (
     verify_token,
 )
 from privguard.model import Principal
-from privguard.ports import Clock
+from privguard.ports import Clock, RequestTarget
 
 FRESH_S: Final = 300.0
 """Age from which the issuer's keys are fetched again, while the known ones still serve."""
@@ -132,7 +131,7 @@ class TokenIdentity:
         self._known: ExpiringCache[Principal] = ExpiringCache(MAX_REMEMBERED)
         self._verified_with: KeySet | None = None
 
-    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
+    async def identify(self, target: RequestTarget, headers: RawHeaders, body: bytes = b"") -> Principal:
         """See ``IdentityByRequest.identify``."""
         token = bearer_token(headers)
         digest = hashlib.sha256(token.encode("ascii")).digest()

@@ -10,13 +10,12 @@ from typing import Final
 import msgspec
 
 from privguard.asgi.caching import ExpiringCache, SingleFlight
-from privguard.asgi.canonical import Target
 from privguard.asgi.fetch import Upstream, read_whole
 from privguard.asgi.messages import RawHeaders
 from privguard.errors import UnauthenticatedError, UpstreamUnavailableError
 from privguard.identity import ClaimMap, read_principal, session_name
 from privguard.model import Principal
-from privguard.ports import Clock
+from privguard.ports import Clock, RequestTarget
 
 MAX_ANSWER: Final = 262_144
 """Bytes of a who-am-I answer."""
@@ -60,7 +59,7 @@ class WhoAmIIdentity:
         self._refused: ExpiringCache[bool] = ExpiringCache(MAX_REMEMBERED)
         self._flights: SingleFlight[Principal] = SingleFlight()
 
-    async def identify(self, target: Target, headers: RawHeaders, body: bytes = b"") -> Principal:
+    async def identify(self, target: RequestTarget, headers: RawHeaders, body: bytes = b"") -> Principal:
         """See ``IdentityByRequest.identify``."""
         shown = self._credentials(headers)
         if not shown:

@@ -88,7 +88,7 @@ def _store(settings: Settings) -> str:
     ahead_s = (last[0] - SystemClock().now_us()) / 1e6 if last else 0.0
     if ahead_s > 5:
         raise ConfigError(
-            f"{size} entries; this machine's clock is {ahead_s:.0f} s behind the log's last entry. Set the clock."
+            f"{size} entries; this machine's clock is {ahead_s:.0f} s behind the last one. Set the clock."
         )
     return f"{size} entries, tables and tree agree, clock agrees"
 

@@ -72,4 +72,4 @@ def _announce(wiring: Wiring) -> None:
     if settings.gateway.mode == "observe":
         logger().warning("observe-mode", meaning="nothing is masked or refused; everything is recorded")
     if settings.identity.mode == "demo":
-        logger().warning("DEMO-IDENTITY", meaning="tokens are public: anyone can be anybody. Never with real data.")
+        logger().warning("DEMO-IDENTITY", meaning="tokens are no secret: never with real data")

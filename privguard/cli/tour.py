@@ -1,4 +1,4 @@
-"""The guided tour of ``privguard demo --once``: real HTTP, step by step, each with what the log holds then."""
+"""The guided tour of ``privguard demo --once``: real HTTP, each step with what the log holds then."""
 
 from __future__ import annotations
 

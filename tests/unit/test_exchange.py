@@ -35,7 +35,7 @@ def exchange() -> Exchange:
     return core.begin("library")
 
 
-@pytest.mark.parametrize(("source", "target"), itertools.product(State, State))
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(State, State)))
 def test_only_the_transitions_of_the_table_are_taken(source: State, target: State) -> None:
     walking = exchange()
     walking.state = source
