@@ -92,12 +92,20 @@ def _paths(document: Document) -> Iterator[Finding]:
     for name, resource in document.content.resources.items():
         inside = [(notation.steps(key), ("resources", name, "fields", key)) for key in resource.fields]
         yield from _clashes(document, inside)
-        places = [
+        places: list[tuple[tuple[str, ...], Path]] = [
             (notation.steps(place), ("resources", name, "records", number))
             for number, place in enumerate(resource.records)
         ]
-        beside = [(notation.steps(key), ("resources", name, "envelope", key)) for key in resource.envelope]
-        yield from _clashes(document, [*places, *beside])
+        places += [(notation.steps(key), ("resources", name, "envelope", key)) for key in resource.envelope]
+        for form in ("alone", "rows", "around"):
+            yield from _clashes(document, [path for path in places if _form(path[0]) == form])
+
+
+def _form(steps: tuple[str, ...]) -> str:
+    """Which form of an answer a place is of: a record alone, a list of them, or an object around them."""
+    if not steps:
+        return "alone"
+    return "rows" if steps[0] == "[*]" else "around"
 
 
 def _clashes(document: Document, paths: Iterable[tuple[tuple[str, ...], Path]]) -> Iterator[Finding]:
