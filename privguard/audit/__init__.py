@@ -1,0 +1,1 @@
+"""What is on record: leaves, the tree over them, and the offline check of both. Pure; imports no store."""

@@ -1,0 +1,1 @@
+"""What is kept, through SQLAlchemy: the log, and the clients' keys."""

@@ -1,0 +1,82 @@
+"""Reads the log. What is read here is not yet on the trail: that is its callers' duty (L15)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sqlalchemy import Select, func, select
+
+from privguard.model import View
+from privguard.store.engine import Store
+from privguard.store.tables import event, event_subject, subject_head, tree_state
+
+PAGE: Final = 500
+"""Entries read at a time: none is held while the caller works, so a slow reader holds up no checkpoint."""
+
+Indexed = tuple[int, bytes]
+"""A leaf's index and its exact bytes."""
+
+
+class LogReader:
+    """The reading side of the log; safe to share between threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def head(self) -> tuple[int, bytes]:
+        """Size and root (32 bytes) of the tree."""
+        with self._store.read() as connection:
+            size, root = connection.execute(select(tree_state.c.size, tree_state.c.root)).one()
+        return size, root
+
+    def entries(self, start: int = 0, limit: int | None = None) -> Iterator[Indexed]:
+        """Leaves from index ``start`` on, in order, at most ``limit`` of them; in flat memory."""
+        stop = None if limit is None else start + limit
+        while stop is None or start < stop:
+            size = PAGE if stop is None else min(PAGE, stop - start)
+            page = self._read(_leaves.where(event.c.idx >= start).order_by(event.c.idx).limit(size))
+            yield from page
+            if len(page) < size:
+                return
+            start = page[-1][0] + 1
+
+    def last(self, count: int) -> Sequence[Indexed]:
+        """The newest leaves, oldest of them first."""
+        return self._read(_leaves.order_by(event.c.idx.desc()).limit(count))[::-1]
+
+    def find(self, event_id: str) -> Sequence[Indexed]:
+        """The leaves of an entry, in the order of their parts; none if it is not in the log."""
+        return self._read(_leaves.where(event.c.event_id == event_id).order_by(event.c.part))
+
+    def of_client(self, token: str, limit: int) -> Sequence[Indexed]:
+        """The newest leaves that a client stands in, newest first: the client's chain, walked back."""
+        chain = (
+            select(subject_head.c.last_idx.label("idx"))
+            .where(subject_head.c.tok == token)
+            .cte(recursive=True)
+        )
+        before = select(event_subject.c.prev).where(
+            event_subject.c.idx == chain.c.idx, event_subject.c.tok == token, event_subject.c.prev >= 0
+        )
+        chain = chain.union_all(before)
+        return self._read(_leaves.join(chain, chain.c.idx == event.c.idx).limit(limit))
+
+    def distinct_clients(self, actor: str, since_us: int, tenant: str = "default") -> int:
+        """How many clients an actor was shown anything of, since a log time in microseconds."""
+        first = select(func.min(event.c.idx)).where(event.c.ts_us >= since_us).scalar_subquery()
+        query = (
+            select(func.count(event_subject.c.tok.distinct()))
+            .join(event, event.c.idx == event_subject.c.idx)
+            .where(event.c.tenant == tenant, event.c.actor == actor, event.c.idx >= first)
+            .where(event_subject.c.view > View.WITHHELD)
+        )
+        with self._store.read() as connection:
+            return connection.execute(query).scalar_one()
+
+    def _read(self, query: Select[int, bytes]) -> Sequence[Indexed]:
+        with self._store.read() as connection:
+            return connection.execute(query).tuples().all()
+
+
+_leaves: Final = select(event.c.idx, event.c.leaf)

@@ -1,0 +1,178 @@
+"""Clients' data keys: made, wrapped, unwrapped, and remembered by each process."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from privguard.crypto.envelope import NONCE_BYTES, key_version, place, seal, shared_key, subkey, unseal
+from privguard.crypto.keyring import KEY_BYTES, Keyring
+from privguard.crypto.pseudonym import client_ref, subject_token
+from privguard.errors import PrivguardError, StoreUnavailableError
+from privguard.model import SubjectRef
+from privguard.ports import Entropy
+
+REMEMBERED: Final = 100_000
+"""Clients whose keys a process keeps at most; about 50 MB."""
+
+Client = tuple[str, str, str]
+"""Tenant, kind and id: a plain tuple of text, which the garbage collector need not look through."""
+
+
+class DataKey(Struct, frozen=True, gc=False):
+    """A client's data key (32 bytes) and the token that hangs on it."""
+
+    token: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"DataKey({self.token!r})"
+
+
+class SubjectRow(Struct, frozen=True, array_like=True, gc=False):
+    """A row of the subject table, as it is written."""
+
+    ref_hmac: str
+    tok: str
+    tenant: str
+    wrapped_dek: str
+    ref: str
+    kek_version: int
+
+
+class Recall(Struct, frozen=True):
+    """The keys of a batch of entries.
+
+    Attributes:
+        held: of every client whose key is known or made.
+        names: what the rows of the others are found by.
+        broken: clients that can have no key, and why.
+        met: keys to be remembered, once the rows of those that were made are committed.
+        rows: of the keys that were made.
+    """
+
+    held: dict[Client, DataKey] = {}
+    names: dict[Client, str] = {}
+    broken: dict[Client, PrivguardError] = {}
+    met: dict[Client, DataKey] = {}
+    rows: list[SubjectRow] = []
+
+
+class SubjectKeys:
+    """Data keys under a keyset. What it remembers may be forgotten at any time: the table is the truth."""
+
+    def __init__(self, keyring: Keyring, entropy: Entropy) -> None:
+        self._keyring = keyring
+        self._entropy = entropy
+        self._derived: dict[tuple[str, str], bytes] = {}
+        # Two generations instead of a least-recently-used order: a hit in the younger costs one look-up.
+        self._young: dict[Client, DataKey] = {}
+        self._old: dict[Client, DataKey] = {}
+
+    def recall(self, clients: Sequence[Client]) -> Recall:
+        """What this process remembers of these clients."""
+        young = self._young
+        recall = Recall({client: key for client in clients if (key := young.get(client)) is not None})
+        for client in [client for client in clients if client not in recall.held]:
+            if client in self._old:
+                recall.held[client] = recall.met[client] = self._old[client]
+                continue
+            try:
+                recall.names[client] = self.name(client)
+            except UnicodeEncodeError:
+                recall.broken[client] = StoreUnavailableError("A client's id is not Unicode.")
+        return recall
+
+    def complete(self, recall: Recall, wrapped: Mapping[str, str]) -> None:
+        """Finds the other keys in rows (by name), and makes those that have none."""
+        for client, name in recall.names.items():
+            try:
+                if name in wrapped:
+                    key = self.unwrap(client[0], name, wrapped[name])
+                else:
+                    key, row = self._create(client, name)
+                    recall.rows.append(row)
+            except PrivguardError as error:
+                recall.broken[client] = error
+            else:
+                recall.held[client] = recall.met[client] = key
+
+    def remember(self, keys: Mapping[Client, DataKey]) -> None:
+        """Keeps keys whose rows are committed."""
+        if len(self._young) + len(keys) > REMEMBERED // 2:
+            self._old, self._young = self._young, {}
+        self._young.update(keys)
+
+    def forget(self) -> None:
+        """Forgets every key: some were destroyed (L13)."""
+        self._young, self._old = {}, {}
+
+    def name(self, client: Client) -> str:
+        """What the client's row is found by."""
+        tenant, kind, known_as = client
+        return client_ref(self._tenant_key("client-ref", tenant), kind, known_as)
+
+    def unwrap(self, tenant: str, name: str, wrapped: str) -> DataKey:
+        """The key in a row.
+
+        Raises:
+            StoreUnavailableError: its wrapping key is not in the key file.
+            EnvelopeError: the row was changed or belongs to another client (S16).
+        """
+        envelope = base64.urlsafe_b64decode(wrapped)
+        version = key_version(envelope)
+        kek = self._keyring.keks.get(version)
+        if kek is None:
+            raise StoreUnavailableError(
+                f"Version {version} of the wrapping key is not in the key file: put it back."
+            )
+        key = unseal(kek, envelope, self._place(tenant, name, version))
+        return DataKey(subject_token(key), key)
+
+    def client(self, tenant: str, name: str, key: DataKey, sealed: str) -> SubjectRef:
+        """Names the client again, from its row's ``ref``."""
+        where = place(tenant, name, "subject", "ref", key.token)
+        text = unseal(subkey(key.key, "ref"), base64.urlsafe_b64decode(sealed), where)
+        return SubjectRef(*msgspec.json.decode(text, type=tuple[str, str]))
+
+    def detail_key(self, tenant: str, keys: Sequence[bytes]) -> bytes:
+        """What seals a detail: it takes the keys of all clients of the entry, or the tenant's without any."""
+        return shared_key(keys or [self._tenant_key("detail", tenant)], "detail")
+
+    def _create(self, client: Client, name: str) -> tuple[DataKey, SubjectRow]:
+        tenant, *ref = client
+        draw = self._entropy.token(KEY_BYTES + 2 * NONCE_BYTES)
+        key, nonces = draw[:KEY_BYTES], draw[KEY_BYTES:]
+        version, token = self._keyring.primary, subject_token(key)
+        wrapped = seal(
+            self._keyring.keks[version],
+            nonces[:NONCE_BYTES],
+            key,
+            self._place(tenant, name, version),
+            version,
+        )
+        sealed = seal(
+            subkey(key, "ref"),
+            nonces[NONCE_BYTES:],
+            msgspec.json.encode(ref),
+            place(tenant, name, "subject", "ref", token),
+        )
+        row = SubjectRow(name, token, tenant, _base64(wrapped), _base64(sealed), version)
+        return DataKey(token, key), row
+
+    def _tenant_key(self, use: str, tenant: str) -> bytes:
+        key = self._derived.get((use, tenant))
+        if key is None:
+            key = self._derived[use, tenant] = self._keyring.derive(use, tenant)
+        return key
+
+    def _place(self, tenant: str, name: str, version: int) -> bytes:
+        return place(tenant, name, "subject", "wrapped_dek", self._keyring.key_id(version))
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode()
