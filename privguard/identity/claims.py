@@ -28,8 +28,9 @@ MAX_SECONDS: Final = 100_000_000_000
 class ClaimMap(Struct, frozen=True, kw_only=True):
     """Where among the claims each part of a Principal stands; what has no path is not read.
 
-    A path goes down by dots (``realm_access.roles``) and through a list by ``[*]`` (``roles[*].name``); one
-    with ``://`` is the name of a single claim (``https://bank.example/roles``).
+    A path goes down by dots (``realm_access.roles``) and through a list by ``[*]`` (``roles[*].name``),
+    which for all but roles and attributes must hold one item; one with ``://`` is the name of a single claim
+    (``https://bank.example/roles``).
 
     Attributes:
         client_id: the actor's own client id; not OAuth's claim of this name, which names an application.
@@ -148,7 +149,7 @@ def _optional(claims: Mapping[str, object], path: str | None) -> str | None:
 
 
 def _scalar(claims: Mapping[str, object], path: str | None) -> str | int | None:
-    value = _find(claims, path)
+    value = None if path is None else _only(claims, path)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63):
         return value
     return _text(value, path)
@@ -183,6 +184,17 @@ def _wrong(path: str | None, what: str) -> UnauthenticatedError:
 def _find(claims: object, path: str | None) -> object:
     """The value at a path; None where it is absent or null."""
     return None if path is None else _walk(claims, _steps(path))
+
+
+def _only(claims: object, path: str) -> object:
+    """The one value at a path; a list on its way must hold one item, or it may name somebody else."""
+    outer, listed, inner = path.rpartition("[*]") if "://" not in path else ("", "", path)
+    if not listed:
+        return _find(claims, path)
+    items = _only(claims, outer)
+    if not isinstance(items, list) or len(items) != 1:
+        raise _wrong(path, "is not below a list of exactly one item")
+    return _walk(items[0], _steps(inner))
 
 
 def _walk(value: object, steps: tuple[str, ...]) -> object:

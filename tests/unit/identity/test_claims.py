@@ -64,6 +64,24 @@ def test_roles_are_found_below_a_path(path: str, claims: dict[str, object]) -> N
     assert read({"sub": "e", **claims}, ClaimMap(roles=path)).roles == {"rm"}
 
 
+LISTED = ClaimMap(id="items[*].id", roles="items[*].role", branch="items[*].branch")
+
+
+def test_a_list_of_one_names_the_actor() -> None:
+    """Some CRMs have no who-am-I route, but a list of accounts that holds the caller alone."""
+    actor = read({"items": [{"id": "u1", "role": "rm", "branch": "SH-01"}]}, LISTED)
+    assert actor == Principal(id="u1", roles=frozenset({"rm"}), branch="SH-01")
+
+
+@pytest.mark.parametrize(
+    "items", [[], [{}], [{"id": "u1"}, {"id": "u2"}], [{"id": "u1"}, {}], [{}, {"id": "u1"}], {"id": "u1"}]
+)
+def test_a_list_of_several_or_none_names_nobody(items: object) -> None:
+    """An administrator's list holds everybody: the first of it is somebody else."""
+    with pytest.raises(UnauthenticatedError, match=r"items\[\*\]\.id"):
+        read({"items": items}, LISTED)
+
+
 @pytest.mark.parametrize(
     "claims",
     [
