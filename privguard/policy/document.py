@@ -6,7 +6,6 @@ from them. Everything here is as written; ``compile`` turns it into what decides
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -320,5 +319,5 @@ SCHEMA_ID: Final = "urn:privguard:policy:1"
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of policy files, as ``policies/schema.json`` holds it."""
-    schema: Mapping[str, Any] = msgspec.json.schema(PolicyFile)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(PolicyFile)))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **plain}
