@@ -3,8 +3,8 @@
 Only the containers on the way to a record array are read here (``$.data.items[*]``: the document, ``data``,
 ``items``): the spine. Every element of such an array is cut out whole; whatever else stands in a spine object
 is held until that object ends and masked as the envelope it is. Cutting needs no parser, only the ends of
-strings and brackets. The masker's parser then judges every cut piece, so that one that is no JSON, or has a
-key twice, is found there, exactly as in a body that is masked as a whole (M09).
+strings and brackets. The masker's parser then judges every cut piece, so that one that is no JSON is found
+there, exactly as in a body that is masked as a whole (M09).
 
 A cut costs 9 ns a byte; ijson's objects, encoded again, cost 13, lose double keys and spell numbers anew.
 """
@@ -104,6 +104,10 @@ class JsonDocument:
         self._at = 0
         self._last = False
         self._ready = bytearray()
+        self._written = b""
+        """What was written last."""
+        self._opened: list[bytes] = []
+        """Keys and brackets that are written only if something inside is."""
         self._pieces = self._document(_spine(places))
 
     def feed(self, block: bytes, *, last: bool) -> Iterator[bytes]:
@@ -126,7 +130,9 @@ class JsonDocument:
         if spine.leads_on(first):
             yield from self._read(spine, (), first)
         else:
-            self._ready += self._desk.json((yield from self._cut()))
+            self._write(self._desk.json((yield from self._cut())))
+        if not self._written:
+            self._write(b"{}")
         yield self._flush()
         while not self._last:
             self._at = self._after_space()
@@ -144,21 +150,22 @@ class JsonDocument:
             yield from self._object(spine, path)
 
     def _array(self, spine: _Spine, path: tuple[str, ...]) -> Pieces:
+        self._write(b"[")
         if (yield from self._peek()) == _ARRAY_END:
             self._at += 1
-            self._ready += b"[]"
+            self._write(b"]")
             return
-        before, separator = b"[", b","
+        before, separator = b"", b","
         while separator == b",":
             batch, separator = self._elements()
             if not batch:
                 yield from self._wait()
                 continue
             if masked := self._masked(batch, spine, path):
-                self._ready += before + b",".join(masked)
+                self._write(before + b",".join(masked))
                 before = b","
             yield self._flush()
-        self._ready += b"[]" if before == b"[" else b"]"
+        self._write(b"]")
 
     def _elements(self) -> tuple[list[bytes], bytes]:
         """The elements that the block still holds, and what follows the last: ``,`` or ``]``."""
@@ -182,10 +189,13 @@ class JsonDocument:
         return _at(path, body, list[msgspec.Raw]) or ()
 
     def _object(self, spine: _Spine, path: tuple[str, ...]) -> Pieces:
-        before, separator = b"{", _COMMA
+        """An object of which nothing leaves does not leave either, nor does its key."""
+        unwritten = len(self._opened)
+        self._opened.append(b"{")
         held: dict[str, bytes] = {}
-        size = 0
         read: set[str] = set()
+        size = 0
+        separator = _COMMA
         if (yield from self._peek()) == _CLOSE:
             self._at, separator = self._at + 1, _CLOSE
         while separator == _COMMA:
@@ -195,9 +205,7 @@ class JsonDocument:
             first = yield from self._peek()
             if key in spine.keys and spine.keys[key].leads_on(first):
                 read.add(key)
-                self._ready += before + msgspec.json.encode(key) + b":"
-                before = b","
-                yield from self._read(spine.keys[key], (*path, key), first)
+                yield from self._member(spine.keys[key], (*path, key), first)
             else:
                 held[key] = yield from self._cut()
                 size += len(key) + len(held[key])
@@ -209,9 +217,17 @@ class JsonDocument:
             raise _malformed()
         for key, value in self._envelope(held, path).items():
             if key not in read:
-                self._ready += before + msgspec.json.encode(key) + b":" + value
-                before = b","
-        self._ready += b"{}" if before == b"{" else b"}"
+                self._write(self._comma() + msgspec.json.encode(key) + b":" + value)
+        if len(self._opened) > unwritten:
+            del self._opened[unwritten:]
+        else:
+            self._write(b"}")
+
+    def _member(self, spine: _Spine, path: tuple[str, ...], first: int) -> Pieces:
+        unwritten = len(self._opened)
+        self._opened.append(self._comma() + msgspec.json.encode(path[-1]) + b":")
+        yield from self._read(spine, path, first)
+        del self._opened[unwritten:]
 
     def _envelope(self, held: Mapping[str, bytes], path: tuple[str, ...]) -> Mapping[str, bytes]:
         """What leaves of the members of a spine object that lead to no record array."""
@@ -265,6 +281,18 @@ class JsonDocument:
         if len(self._block) - self._at > MAX_RECORD:
             raise _too_large()
         yield None
+
+    # Writing.
+
+    def _write(self, data: bytes) -> None:
+        self._ready += b"".join(self._opened) + data
+        self._opened.clear()
+        self._written = data
+
+    def _comma(self) -> bytes:
+        """What stands before the next member."""
+        last = self._opened[-1] if self._opened else self._written
+        return b"" if last.endswith(b"{") else b","
 
     def _flush(self) -> bytes:
         piece = bytes(self._ready)

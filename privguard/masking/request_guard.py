@@ -10,8 +10,8 @@ So a parameter passes only if the policy names it, says what it means, and the a
     format              an export format that the plan permits
     public              any value: it filters by nothing that is guarded
 
-Every name is taken literally: `id_no[gte]`, `id_no__like`, `ID_NO` and `id_no.eq` are names that the policy
-does not know. Values never appear in an error.
+Every name is taken literally, save for a `*` in the policy, which is one word: `id_no[gte]`, `id_no__like`,
+`ID_NO` and `id_no.eq` are names that the policy does not know. Values never appear in an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Final
 from msgspec import Struct
 
 from privguard.errors import AccessDeniedError, FilterNotPermittedError
-from privguard.model import AccessPlan, AccessRequest, FieldSpec, View
+from privguard.model import AccessPlan, AccessRequest, FieldSpec, ResourceShape, View
 
 MAX_VALUE: Final = 1024
 """Characters of a parameter's value."""
@@ -36,6 +36,7 @@ _NAMEABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PROJECTED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
 _PAGE: Final = re.compile(r"[0-9]{1,9}")
 _SORT_KEY: Final = re.compile(r"[+-]?(?P<key>.+?)(?:[:. ](?:asc|desc))?", re.IGNORECASE)
+_NO_FILTERS: Final = frozenset({("sort-keys",), ("paging",), ("fields",), ("format",), ("public",)})
 _DIRECTIONS: Final = frozenset({"asc", "desc"})
 _PUNCTUATION: Final = frozenset(" @.+-·'")
 _OPERATOR: Final = re.compile(
@@ -61,20 +62,23 @@ def check_query(plan: AccessPlan, request: AccessRequest) -> tuple[tuple[str, st
         FilterNotPermittedError: names the parameters; a name that the policy does not know only if it is a
             plain identifier, for it came with the request.
     """
-    meanings = dict(plan.shape.params)
     reaches = _reaches(plan)
     times = Counter(name for name, _ in request.query)
     passed: list[tuple[str, str]] = []
     refused: dict[str, str] = {}
+    nameable: set[str] = set()
     for name, value in request.query:
-        if name not in meanings and plan.shape.unknown_params == "drop":
+        meaning, word = meaning_of(name, plan.shape)
+        if not meaning and plan.shape.unknown_params == "drop":
             continue
-        meaning = meanings.get(name, ())
-        if objection := _objection(meaning, value, plan, reaches, repeated=times[name] > 1):
+        meant = _meant(meaning, word, reaches)
+        if objection := _objection(meant, value, plan, reaches, repeated=times[name] > 1):
             refused.setdefault(name, objection)
+        if meaning or _NAMEABLE.fullmatch(name):
+            nameable.add(name)
         passed.append((name, value))
     if refused:
-        _refuse({name: why for name, why in refused.items() if name in meanings or _NAMEABLE.fullmatch(name)})
+        _refuse({name: why for name, why in refused.items() if name in nameable})
     return tuple(passed)
 
 
@@ -88,6 +92,22 @@ def check_reveal(plan: AccessPlan, request: AccessRequest) -> None:
     known = {spec.path for spec in fields} | {spec.cls.name for spec in fields}
     if not known.issuperset(request.reveal):
         raise AccessDeniedError("What is to be revealed is no field or class of this resource.")
+
+
+def meaning_of(name: str, shape: ResourceShape) -> tuple[tuple[str, ...], str]:
+    """What the policy says a parameter means (nothing if it does not know it), and what its ``*`` stands for.
+
+    A ``*`` stands for one plain word.
+    """
+    params = dict(shape.params)
+    if name in params and "*" not in name:
+        return params[name], ""
+    for pattern, meaning in shape.params:
+        head, star, tail = pattern.partition("*")
+        word = name[len(head) : len(name) - len(tail)]
+        if star and name == f"{head}{word}{tail}" and _NAMEABLE.fullmatch(word):
+            return meaning, word
+    return (), ""
 
 
 def is_page(value: str) -> bool:
@@ -129,6 +149,16 @@ def _reaches(plan: AccessPlan) -> dict[str, _Reach]:
         for field in plan.strongest()
         if field.spec.nested is None
     }
+
+
+def _meant(meaning: tuple[str, ...], word: str, reaches: Mapping[str, _Reach]) -> tuple[str, ...]:
+    """The meaning of a parameter whose ``*`` stands for this word: one that names a field filters by it, too.
+
+    Another word may hold an operator (``filter[id_no__startswith]``), so it cannot name a filter.
+    """
+    if word in reaches:
+        return (word, *meaning) if meaning not in _NO_FILTERS else (word,)
+    return () if word and meaning not in _NO_FILTERS else meaning
 
 
 def _refuse(reasons: Mapping[str, str]) -> None:

@@ -41,6 +41,9 @@ PARAMS = (
     ("fields", ("fields",)),
     ("format", ("format",)),
     ("lang", ("public",)),
+    ("filter[*]", ("name", "id_no")),
+    ("page[*]", ("paging",)),
+    ("utm_*", ("public",)),
 )
 
 
@@ -111,6 +114,23 @@ def test_unknown_parameters_are_left_out_where_the_policy_drops_them() -> None:
     plan = Plan(unknown="drop")
     assert ask(("utm", "1"), ("page", "1"), ("balance[gte]", "1"), plan=plan) == (("page", "1"),)
     assert refused(("utm", "1"), ("balance", "1"), plan=plan).parameters == ("balance",)
+
+
+def test_a_star_in_a_name_is_one_word_and_one_that_names_a_field_filters_by_it() -> None:
+    assert ask(("filter[id_no]", "110105194912310025"), ("page[size]", "5"), ("utm_source", "x%"))
+    for name in (
+        "filter[id_no][gte]",
+        "filter[id_no__like]",
+        "filter[]",
+        "filter[*]",
+        "filter[a.b]",
+        "page[]",
+    ):
+        refused((name, "1"))
+    assert refused(("filter[balance]", "1")).parameters == ("filter[balance]",)
+    refused(("filter[id_no]", "11%"))
+    refused(("utm_balance", "1"))
+    refused(("page[size]", "x"))
 
 
 def test_search_none_needs_the_clear_view_of_every_record() -> None:
@@ -272,7 +292,7 @@ def test_nothing_but_known_names_ever_passes(name: str, value: str) -> None:
         passed = ask((name, value))
     except FilterNotPermittedError:
         return
-    assert name in dict(PARAMS)
+    assert name in dict(PARAMS) or name.startswith(("filter[", "page[", "utm_"))
     assert passed == ((name, value),)
 
 
