@@ -28,6 +28,8 @@ Head = tuple[int, int]
 """How many entries a client has, and the index of the last one."""
 UNSEEN: Final[Head] = (0, -1)
 
+TOO_LONG: Final = "The entry is too long for a leaf: the names of its actor, roles, rules or fields."
+
 _SUBJECT_ROOM: Final = 64
 """Bytes a subject can take: 22 of token, twice 16 digits, punctuation."""
 _PLACE_ROOM: Final = 160
@@ -204,13 +206,16 @@ def drafts(event: AccessEvent) -> tuple[Draft, ...]:
     """
     try:
         draft = _draft(event)
-        if _room(draft) <= MAX_LEAF:
-            return (draft,)
-        return tuple(_draft(part) for part in parts(event))
+        room, data = _room(draft)
     except UnicodeEncodeError:
         raise AuditUnavailableError(
             "A text of the entry is not Unicode (it holds a lone surrogate)."
         ) from None
+    if (
+        b"\\u0000" in data
+    ):  # SQLite cuts a text there and PostgreSQL takes none: columns would differ from leaves
+        raise AuditUnavailableError("A text of the entry holds a NUL character.")
+    return (draft,) if room >= 0 else tuple(_draft(part) for part in parts(event))
 
 
 def parts(event: AccessEvent) -> Iterator[AccessEvent]:
@@ -222,12 +227,14 @@ def parts(event: AccessEvent) -> Iterator[AccessEvent]:
     Raises:
         AuditUnavailableError: what cannot be split is itself too long.
     """
-    room = MAX_LEAF - _room(_draft(replace(event, disclosures=())))
+    room, _ = _room(_draft(replace(event, disclosures=())))
+    if room < MAX_LEAF // 2:  # every part repeats what takes the rest
+        raise AuditUnavailableError(TOO_LONG)
     number, left, taken = event.part, room, list[Disclosure]()
     for disclosure in _narrow(event.disclosures, room // 2):
         bare = len(_encoder.encode(_group(replace(disclosure, subjects=())))) + 1
         if bare + _SUBJECT_ROOM > room:
-            raise AuditUnavailableError("The entry is too long for a leaf: names of roles, rules or fields.")
+            raise AuditUnavailableError(TOO_LONG)
         subjects = disclosure.subjects
         while True:
             fit = max(0, (left - bare) // _SUBJECT_ROOM)
@@ -261,10 +268,11 @@ def _narrow(disclosures: Iterable[Disclosure], room: int) -> Iterator[Disclosure
         yield replace(disclosure, fields=tuple(fields))
 
 
-def _room(draft: Draft) -> int:
-    """Bytes that the leaf can take, whatever its place."""
+def _room(draft: Draft) -> tuple[int, bytes]:
+    """Bytes that the leaf leaves free at least, whatever its place; and what is known of it by now."""
+    data = _encoder.encode(draft.leaf)
     subjects = sum(map(len, draft.subjects))
-    return len(_encoder.encode(draft.leaf)) + _PLACE_ROOM + _SUBJECT_ROOM * subjects
+    return MAX_LEAF - len(data) - _PLACE_ROOM - _SUBJECT_ROOM * subjects, data
 
 
 def _draft(event: AccessEvent) -> Draft:

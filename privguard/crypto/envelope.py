@@ -31,7 +31,7 @@ class EnvelopeError(PrivguardError):
 
 def joined(*parts: str) -> bytes:
     """Parts with their lengths, so that no two lists join to the same bytes."""
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    encoded = [part.encode() for part in parts]
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 

@@ -18,10 +18,9 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Final
 
 from msgspec import Struct
-from sqlalchemy.exc import SQLAlchemyError
 
 from privguard.crypto.keyring import Keyring
-from privguard.errors import AuditUnavailableError
+from privguard.errors import AuditUnavailableError, StoreUnavailableError
 from privguard.model import AccessEvent, AuditReceipt
 from privguard.ports import Entropy
 from privguard.store.check import check_tree
@@ -94,7 +93,7 @@ class SqlAuditLog:
             with store.read() as connection:
                 require_current(connection)
                 check_tree(connection)
-        except SQLAlchemyError as error:
+        except StoreUnavailableError as error:
             raise unavailable(error) from None
         return cls(store, keyring, entropy, origin=origin, deadline_s=deadline_s)
 

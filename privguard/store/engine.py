@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Pool, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from privguard.errors import ConfigError, StoreUnavailableError
+from privguard.store.faults import cause
 
 _BUSY_SECONDS: Final = 1.0
 _PRAGMAS: Final = (
@@ -46,34 +48,57 @@ class Store:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         _guard(self.path)
         self._file: tuple[int, int] | None = None
+        self._inherited: Pool | None = None
         self._engine = self._new_engine()
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is alone in writing; committed when the block ends, and durable then."""
-        lock = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._same_file()
-            with self._writer.begin() as connection:
-                yield connection
-        finally:
-            os.close(lock)
+        """A transaction that is alone in writing; committed when the block ends, and durable then.
+
+        Raises:
+            StoreUnavailableError: the database fails; what was done may be undone or not.
+        """
+        with self._explained(), self._locked(), self._writer.begin() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database."""
-        with self._engine.connect() as connection:
+        """A transaction that sees one state of the database.
+
+        Raises:
+            StoreUnavailableError: the database fails.
+        """
+        with self._explained(), self._engine.connect() as connection:
             yield connection
 
     def renew(self) -> None:
-        """Forgets all connections; those of a parent process are left alone."""
+        """For the child after a fork: opens connections of its own, and never closes the parent's."""
+        self._inherited = self._engine.pool
         self._engine.dispose(close=False)
 
     def close(self) -> None:
         """Closes all connections that are not in use."""
         self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            self._engine.dispose()  # a connection may remember what failed, e.g. that its file was read-only
+            raise StoreUnavailableError(cause(error)) from None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Opened each time: a descriptor that a fork shares would share its lock too.
+        lock = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._same_file()
+            yield
+        finally:
+            os.close(lock)
 
     def _new_engine(self) -> Engine:
         engine = create_engine(
@@ -89,15 +114,15 @@ class Store:
         connection.isolation_level = None  # transactions begin where _begin says
         for pragma in _PRAGMAS:
             connection.execute(pragma).close()
-        self._file = _identity(self.path)
 
     def _same_file(self) -> None:
-        """A database that was moved away or replaced would take entries which nobody will find."""
-        if self._file is not None and self._file != _identity(self.path):
+        """Lets go of a file that was moved away or replaced: nobody would find what is written to it."""
+        found = _identity(self.path)
+        if found is None:
+            raise StoreUnavailableError("The database file is gone: put it back.")
+        if found != self._file:
             self._engine.dispose()
-            self._file = None
-            if _identity(self.path) is None:
-                raise StoreUnavailableError("The database file is gone: put it back.")
+            self._file = found
 
 
 def _begin(connection: Connection) -> None:

@@ -24,12 +24,10 @@ _CAUSES: Final = {
 
 
 def unavailable(error: Exception) -> AuditUnavailableError:
-    """The refusal for an entry that the database did not take."""
+    """The refusal for an entry that the store did not take."""
     if isinstance(error, AuditUnavailableError):
         return error
-    if isinstance(error, PrivguardError):
-        return AuditUnavailableError(error.detail)
-    return AuditUnavailableError(cause(error))
+    return AuditUnavailableError(error.detail if isinstance(error, PrivguardError) else cause(error))
 
 
 def cause(error: Exception) -> str:
