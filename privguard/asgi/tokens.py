@@ -132,7 +132,7 @@ class TokenIdentity:
         self._verified_with: KeySet | None = None
 
     async def identify(self, target: RequestTarget, headers: RawHeaders, body: bytes = b"") -> Principal:
-        """See ``IdentityByRequest.identify``."""
+        """See ``ports.IdentityProvider.identify``."""
         token = bearer_token(headers)
         digest = hashlib.sha256(token.encode("ascii")).digest()
         now = self._clock.now_us() // 1_000_000

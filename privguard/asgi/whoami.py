@@ -60,7 +60,7 @@ class WhoAmIIdentity:
         self._flights: SingleFlight[Principal] = SingleFlight()
 
     async def identify(self, target: RequestTarget, headers: RawHeaders, body: bytes = b"") -> Principal:
-        """See ``IdentityByRequest.identify``."""
+        """See ``ports.IdentityProvider.identify``."""
         shown = self._credentials(headers)
         if not shown:
             raise UnauthenticatedError("The request carries none of the credentials that [identity] names.")

@@ -162,6 +162,7 @@ class _Caller:
     def __init__(self, receive: Receive) -> None:
         self.gone = False
         self._receive = receive
+        self._cancelled = False
         self._taken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -198,11 +199,11 @@ class _Caller:
         if self._watch is not None:
             self._watch.cancel()
         cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
-        return bool(cancelled and self.gone and self._task is not None and self._task.uncancel() == 0)
+        return bool(cancelled and self._cancelled and self._task and self._task.uncancel() == 0)
 
     async def _wait(self) -> None:
         await self._taken.wait()
         message: Message = await self._receive()
         if message["type"] == "http.disconnect" and self._task is not None:
-            self.gone = True
+            self.gone = self._cancelled = True
             self._task.cancel()
