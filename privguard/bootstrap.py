@@ -20,6 +20,7 @@ from privguard.masking import MaskTools
 from privguard.policy import Policy, compile_policy, load
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.engine import Store
+from privguard.store.log_reader import LogReader
 from privguard.telemetry import logger
 
 
@@ -92,6 +93,7 @@ class Wiring(Struct, frozen=True):
     settings: Settings
     guard: Guard
     log: SqlAuditLog
+    reader: LogReader
     policy_file: PolicyFile
 
     def close(self) -> None:
@@ -126,7 +128,7 @@ def wire(settings: Settings) -> Wiring:
     )
     policy_file = PolicyFile(settings.system.policy, core)
     policy_file.start()
-    return Wiring(settings, Guard(core), log, policy_file)
+    return Wiring(settings, Guard(core), log, open_reader(settings), policy_file)
 
 
 def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
@@ -134,14 +136,20 @@ def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
 
     Raises:
         ConfigError: there is no store, or its tables are of another version.
+        AuditUnavailableError: the store fails, or the log and its tree disagree.
     """
-    return SqlAuditLog(
-        Store(settings.store.url),
+    return SqlAuditLog.open(
+        settings.store.url,
         keys,
         SystemEntropy(),
         origin=settings.audit.origin,
         deadline_s=settings.audit.deadline_ms / 1000,
     )
+
+
+def open_reader(settings: Settings) -> LogReader:
+    """The reading side of the log. Raises ConfigError as ``open_log``."""
+    return LogReader(Store(settings.store.url))
 
 
 def read_keys(settings: Settings) -> Keyring:

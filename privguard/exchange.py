@@ -321,6 +321,8 @@ class Exchange:
         """The access ends: denied, challenged, or (the fault being ours or the upstream's) aborted."""
         self.error = error
         self.status = error.status
+        gone = self.state in (State.RECORDED, State.RELEASED)  # that part is on record as it was
+        self._disclosures = () if gone else tuple(_without_fields(self._disclosures))
         if isinstance(error, StepUpRequiredError):
             self._go(State.CHALLENGED)
         elif error.status < 500 and State.DENIED in TRANSITIONS[self.state]:
@@ -392,14 +394,14 @@ class Exchange:
             tenant=self.actor.tenant,
             system=self.system,
             route=route.template if route is not None else "",
-            purpose=(plan.purpose if plan is not None else None) or "",
+            purpose=(plan.purpose if plan is not None else request.purpose) or "",
             policy=self.rulebook.policy.digest,
             mode=self.mode,
             status=self.status,
             problem=self.error.problem if self.error is not None else "",
             rules=ruling.rules if ruling is not None else (),
             missing=tuple(o.kind for o in ruling.missing)
-            if ruling is not None and self.error is not None
+            if ruling is not None and outcome is Outcome.CHALLENGED
             else (),
             disclosures=self._disclosures,
             detail=_detail(request),
@@ -432,7 +434,7 @@ def _library_route(request: AccessRequest) -> Route | None:
 
 
 def _without_fields(disclosures: Sequence[Disclosure]) -> Iterator[Disclosure]:
-    """The clients a write touches, without the fields: its pre-read shows the actor nothing."""
+    """The clients an access is about, of whom nothing leaves: a refusal, or a write's look at the record."""
     for d in disclosures:
         yield Disclosure(d.resource, (), d.subjects, d.rules, d.relations, d.outcome)
 

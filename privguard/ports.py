@@ -41,12 +41,8 @@ class AuditLog(Protocol):
         """
         ...
 
-
-class Pseudonyms(Protocol):
-    """Keyed tokens for masked values; equal only within one tenant and class (M10)."""
-
-    def token(self, tenant: str, cls: str, value: str) -> str:
-        """A fixed-length token for the value, from the tenant's key."""
+    async def append(self, event: AccessEvent) -> AuditReceipt:
+        """The same for event loops: returns once the entry is durable, or raises AuditUnavailableError."""
         ...
 
 

@@ -55,6 +55,9 @@ class MemoryLog:
         future.set_result(AuditReceipt(origin="test.invalid/log", index=size - 1, size=size, root=root))
         return future
 
+    async def append(self, event: AccessEvent) -> AuditReceipt:
+        return self.submit(event).result()
+
 
 def mask_tools(clock: FrozenClock | None = None) -> MaskTools:
     """Tools whose tokens are a plain hash: the same in every run, and no secret."""

@@ -77,14 +77,12 @@ def _keys(settings: Settings) -> str:
 def _store(settings: Settings) -> str:
     """The tables, the tree and the clock: log time must not be ahead of this machine's."""
     from privguard.audit.record import parse
-    from privguard.bootstrap import SystemClock, open_log, read_keys
+    from privguard.bootstrap import SystemClock, open_log, open_reader, read_keys
 
-    log = open_log(settings, read_keys(settings))
-    try:
-        size, _root = log.head()
-        last = [parse(leaf).ts for _index, leaf in log.last(1)]
-    finally:
-        log.close()
+    open_log(settings, read_keys(settings)).close()
+    reader = open_reader(settings)
+    size, _root = reader.head()
+    last = [parse(leaf).ts for _index, leaf in reader.last(1)]
     ahead_s = (last[0] - SystemClock().now_us()) / 1e6 if last else 0.0
     if ahead_s > 5:
         raise ConfigError(

@@ -45,7 +45,11 @@ def assemble(wiring: Wiring) -> ASGIApp:
 
     upstream = upstream_app(wiring.settings)
     return create_app(
-        wiring.guard, upstream, refresh=wiring.policy_file.refresh, head=wiring.log.head, close=wiring.close
+        wiring.guard,
+        upstream,
+        refresh=wiring.policy_file.refresh,
+        head=wiring.reader.head,
+        close=wiring.close,
     )
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import click
 from msgspec import Struct
+
+from privguard.audit.record import parse
+from privguard.audit.verify import verify_log
+from privguard.store.engine import Store
+from privguard.store.log_reader import LogReader
 
 
 class Answer(Struct, frozen=True):
@@ -140,3 +147,76 @@ def ask(port: int, step: Step, token: str) -> Answer:
         return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
     finally:
         connection.close()
+
+
+def play(port: int, samples: Any, tokens: dict[str, str], folder: Path) -> bool:
+    """Makes every step, shows it and what the log holds then, and verifies the log offline at the end.
+
+    Returns:
+        False at the first step that differs from what it should be.
+    """
+    reader = LogReader(Store(f"sqlite+aiosqlite:///{folder / 'privguard.db'}"))
+    for number, step in enumerate(steps(samples), start=1):
+        answer = ask(port, step, tokens.get(step.actor, ""))
+        click.echo(f"\n{number:2}. {step.story}")
+        sent = "".join(f"\n      {name}: {value}" for name, value in step.headers)
+        body = f"\n      {json.dumps(step.body, ensure_ascii=False)}" if step.body is not None else ""
+        click.echo(f"    {step.actor or 'nobody'}: {step.method} {step.target}{sent}{body}")
+        click.echo(f"    -> {answer.status} {_shown(step, answer)}")
+        if answer.status != step.status or not step.holds(answer):
+            click.echo(f"    This differs: {step.status} was expected. The tour ends here.", err=True)
+            return False
+        click.echo(f"    log: {_entry(reader)}")
+    return _verified(reader)
+
+
+def _shown(step: Step, answer: Answer) -> str:
+    excerpt = step.excerpt(answer)
+    return excerpt if isinstance(excerpt, str) else json.dumps(excerpt, ensure_ascii=False)
+
+
+def _entry(reader: LogReader) -> str:
+    """The newest entry, in one line; a write's or refusal's as well as a disclosure's."""
+    [(index, data)] = reader.last(1)
+    leaf = parse(data)
+    clients = sum(len(group.subjects) for group in leaf.groups)
+    views = sorted({view for group in leaf.groups for view in group.fields.values()})
+    told = f"#{index} {leaf.action} {leaf.outcome}"
+    if leaf.problem:
+        told += f" ({leaf.problem})"
+    return told + f", {clients} client tokens" + (f", fields as {', '.join(views)}" if views else "")
+
+
+def _verified(reader: LogReader) -> bool:
+    size, root = reader.head()
+    found = verify_log((leaf for _, leaf in reader.entries()), size, root)
+    click.echo(f"\nThe offline verifier read {found.size} entries and ", nl=False)
+    click.echo(
+        f"{'computed the same root' if found.ok else f'found them wrong: {found.kind}'}: {found.root.hex()}"
+    )
+    return found.ok
+
+
+def invitation(port: int, crm_port: int, samples: Any, tokens: dict[str, str], folder: Path) -> str:
+    """What the demo prints: where, who and what to try."""
+    url = f"http://127.0.0.1:{port}"
+    accounts = "\n".join(f"  {name:10} {token}" for name, token in tokens.items())
+    return f"""
+privguard   {url}          (health: {url}/_privguard/readyz)
+the CRM     http://127.0.0.1:{crm_port}          (what it would say to anybody, unguarded)
+everything  {folder}          (configuration, policy, keys, log; removed when you stop)
+
+Accounts of this demo, with their tokens:
+{accounts}
+
+Try, as {samples.rm}:
+  TOKEN={tokens[samples.rm]}
+  curl -s -H "Authorization: Bearer $TOKEN" {url}/clients/{samples.assigned}      # theirs: masked
+  curl -s -H "Authorization: Bearer $TOKEN" {url}/clients/{samples.unassigned}     # another's: not there
+  curl -s -H "Authorization: Bearer $TOKEN" '{url}/clients?sort=-balance'      # an oracle: refused
+  curl -s -H "Authorization: Bearer $TOKEN" -X PATCH -H 'Content-Type: application/json' \\
+       -d '{{"mobile": "199****7919"}}' {url}/clients/{samples.assigned}      # a mask written back: refused
+  curl -si -H "Authorization: Bearer $TOKEN" -H 'Privguard-Reveal: mobile' \\
+       -H 'Privguard-Reason: "asked for a call back"' {url}/clients/{samples.assigned}      # clear: step-up
+
+`privguard demo --once` plays a longer tour and verifies the log. Ctrl-C stops and removes everything."""
