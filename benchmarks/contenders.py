@@ -1,12 +1,6 @@
 """Who is measured. A contender is a command line that serves on a port in front of the upstream's port.
 
-To add one, append it to `CONTENDERS`; throughput and memory take it from there. The gateway, once it serves:
-
-    Contender("privguard", gateway_command, masks=True, streams=True, against=(RELAY, MITM),
-              headers=("Authorization: Bearer …", "Privguard-Purpose: service"))
-
-where `gateway_command(port, upstream, folder)` writes privguard.toml and its keys into the folder
-and returns the command line.
+To add one, append it to `CONTENDERS`; throughput and memory take it from there.
 """
 
 import sys
@@ -16,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import mitm, records
+from benchmarks import gateway, mitm, records
 from benchmarks.process import NotMeasuredError, cores, free_port, get, serving
 
 DIRECT = "upstream alone"
@@ -94,6 +88,14 @@ CONTENDERS = (
     Contender(DIRECT, lambda port, _, __: _upstream(port), masks=False, against=()),
     Contender(RELAY, _relay, masks=False, against=(DIRECT,), streams=True),
     Contender(MITM, mitm.command, masks=True, prepare=mitm.install),
+    Contender(
+        "privguard",
+        gateway.command,
+        masks=True,
+        streams=True,
+        against=(RELAY, MITM, DIRECT),
+        headers=gateway.HEADERS,
+    ),
 )
 
 
