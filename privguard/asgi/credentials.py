@@ -159,6 +159,7 @@ def _issuer_keys(jwks: str) -> IssuerKeys:
             return await read_whole(response, MAX_KEY_SET)
         finally:
             response.close()
+            await issuer.close()  # the next fetch is minutes away
 
     return IssuerKeys(fetch)
 

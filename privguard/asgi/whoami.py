@@ -73,6 +73,10 @@ class WhoAmIIdentity:
             raise _refusal()
         return await self._flights.do(digest, lambda: self._ask(shown, digest))
 
+    async def close(self) -> None:
+        """Closes the connections to the CRM."""
+        await self._upstream.close()
+
     def _credentials(self, headers: RawHeaders) -> RawHeaders:
         shown = [(name, value) for name, value in headers if name in self._headers]
         if self._cookies:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -247,11 +248,16 @@ def serve(factory: Callable[[], ASGIApp], listen: str, workers: int = 1) -> None
     """
     config = _config(factory, listen, factory=True, workers=workers)
     listener = _bind(config.host, config.port)
+    signal.signal(signal.SIGTERM, _end)  # uvicorn raises the signal once more when it has stopped
     with contextlib.closing(listener), contextlib.suppress(KeyboardInterrupt):
         if workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
         else:
             Multiprocess(config, sockets=[listener]).run()
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _config(app: Any, listen: str, *, factory: bool = False, workers: int = 1) -> uvicorn.Config:

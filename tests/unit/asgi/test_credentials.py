@@ -500,6 +500,35 @@ def test_each_mode_is_wired_from_its_settings(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("status", [b"200 OK", b"302 Found", b"500 Oops"])
+def test_keys_are_fetched_over_http(status: bytes) -> None:
+    async def test() -> None:
+        asked: list[bytes] = []
+
+        async def publish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            raw = key_set(KEY)
+            writer.write(
+                b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (status, len(raw), raw)
+            )
+            writer.close()
+
+        server = await asyncio.start_server(publish, "127.0.0.1", 0)
+        jwks = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys?v=1"
+        issuer = {"issuer": RULES.issuer, "audience": "privguard", "jwks": jwks}
+        provider, _ = identity_provider(settings(mode="jwt", jwt=issuer), Time())
+        if status.startswith(b"200"):
+            assert (await provider.identify(TARGET, token(), b"")).id == "e-17"
+        else:
+            with pytest.raises(UpstreamUnavailableError):
+                await provider.identify(TARGET, token(), b"")
+        assert len(asked) == 1
+        assert asked[0].startswith(b"GET /keys?v=1 HTTP/1.1\r\n")
+        server.close()
+
+    run(test)
+
+
 def test_settings_that_cannot_hold_are_refused_at_the_start(tmp_path: Path) -> None:
     issuer = {"issuer": RULES.issuer, "audience": "privguard"}
     secret = tmp_path / "proxy.key"

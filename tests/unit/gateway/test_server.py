@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -389,3 +396,88 @@ def test_a_caller_that_leaves_is_told_to_the_app_whose_answer_it_waits_for() -> 
 def test_an_address_is_an_address(listen: str) -> None:
     with pytest.raises(ConfigError):
         make_server(App(), listen)
+
+
+WORKER = """
+import asyncio, os, sys
+from privguard.gateway.server import serve
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        for _ in range(2):
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
+    body = b"%d" % os.getpid()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+def factory():
+    return app
+
+if __name__ == "__main__":
+    serve(factory, sys.argv[1], int(sys.argv[2]))
+"""
+
+
+def get(port: int, path: str) -> bytes:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=5)) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: crm\r\nConnection: close\r\n\r\n".encode())
+        found = b""
+        while chunk := connection.recv(65_536):
+            found += chunk
+    return found.partition(b"\r\n\r\n")[2]
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            get(port, "/")
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the server does not listen")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_serves_with_workers_and_stops_when_requests_have_ended(workers: int, tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, str(script), f"127.0.0.1:{port}", str(workers)],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for(port)
+        served_by = int(get(port, "/"))
+        assert (served_by == process.pid) is (workers == 1)
+        with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as connection:
+            connection.sendall(b"GET /slow HTTP/1.1\r\nHost: crm\r\n\r\n")
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+        assert process.wait(15) == 0
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_address_in_use_is_said(tmp_path: Path) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="listen"):
+            server.serve(App, f"127.0.0.1:{taken.getsockname()[1]}")

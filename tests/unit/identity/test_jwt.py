@@ -151,6 +151,29 @@ def test_s10_header_types_and_critical_extensions(header: dict[str, object]) -> 
         verify(sign(**header))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"issuer": ""},
+        {"audience": ()},
+        {"audience": ("",)},
+        {"leeway": 61},
+        {"leeway": -1},
+        {"algorithms": frozenset()},
+        {"algorithms": frozenset({"none", "ES256"})},
+    ],
+)
+def test_rules_that_would_weaken_are_refused(changed: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        TokenRules(**{"issuer": "i", "audience": ("a",), **changed})  # type: ignore[arg-type]
+
+
+def test_an_algorithm_may_be_good_and_yet_not_allowed() -> None:
+    only = TokenRules(issuer=RULES.issuer, audience=RULES.audience, algorithms=frozenset({"RS256"}))
+    with pytest.raises(UnauthenticatedError, match="algorithm"):
+        verify(sign(), only)
+
+
 def test_a_token_without_a_type_passes_where_the_rules_say_so() -> None:
     untyped = TokenRules(issuer=RULES.issuer, audience=RULES.audience, types=frozenset({"jwt", ""}))
     assert verify(sign(typ=None), untyped).claims["sub"] == "e-17"
