@@ -38,18 +38,8 @@ def policy() -> None:
 @json_option
 def lint(files: tuple[Path, ...], config: Path, as_json: bool) -> None:
     """Find what is wrong with policies: errors, which do not compile, and warnings. Exit 1 on an error."""
-    failed = False
-    for file in _chosen(files, config):
-        for finding in _findings(file):
-            failed = failed or finding.severity == "error"
-            if as_json:
-                click.echo(_json(finding))
-            else:
-                mend = f" ({finding.mend})" if finding.mend else ""
-                click.echo(f"{finding.where}: {finding.severity}: {finding.message}{mend}")
-        if not as_json:
-            click.echo(f"{file}: {'errors' if failed else 'fine'}")
-    sys.exit(1 if failed else 0)
+    wrong = [file for file in _chosen(files, config) if not _linted(file, as_json)]
+    sys.exit(1 if wrong else 0)
 
 
 @policy.command()
@@ -162,6 +152,19 @@ def _findings(file: Path) -> Iterator[Finding]:
             yield Finding("error", each.where, each.message, each.mend)
         return
     yield from linted(document)
+
+
+def _linted(file: Path, as_json: bool) -> bool:
+    """Prints the findings; whether none is an error."""
+    findings = list(_findings(file))
+    fine = all(finding.severity != "error" for finding in findings)
+    for finding in findings:
+        mend = f" ({finding.mend})" if finding.mend else ""
+        text = f"{finding.where}: {finding.severity}: {finding.message}{mend}"
+        click.echo(_json(finding) if as_json else text)
+    if not as_json:
+        click.echo(f"{file}: {'fine' if fine else 'errors'}")
+    return fine
 
 
 def _suite(file: Path) -> Suite | None:
