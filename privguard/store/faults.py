@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError
@@ -39,4 +41,6 @@ def cause(error: Exception) -> str:
         return f"{known or 'The database failed.'} ({name})"
     if isinstance(original, OSError):
         return f"The database's lock file cannot be used: {original.strerror}."
-    return f"The database failed in a way that was not foreseen ({type(original).__name__})."
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" at {Path(where[0].filename).name}:{where[0].lineno}" if where else ""
+    return f"The log failed in a way that was not foreseen ({type(original).__name__}{place}): report it."

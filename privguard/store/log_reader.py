@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, literal, select
 
 from privguard.model import View
 from privguard.store.engine import Store
@@ -51,24 +51,22 @@ class LogReader:
 
     def of_client(self, token: str, limit: int) -> Sequence[Indexed]:
         """The newest leaves that a client stands in, newest first: the client's chain, walked back."""
-        chain = (
-            select(subject_head.c.last_idx.label("idx"))
-            .where(subject_head.c.tok == token)
-            .cte(recursive=True)
+        last = select(subject_head.c.last_idx.label("idx"), literal(1).label("depth"))
+        chain = last.where(subject_head.c.tok == token).cte(recursive=True)
+        before = select(event_subject.c.prev, chain.c.depth + 1).where(
+            event_subject.c.idx == chain.c.idx, event_subject.c.tok == token, chain.c.depth < limit
         )
-        before = select(event_subject.c.prev).where(
-            event_subject.c.idx == chain.c.idx, event_subject.c.tok == token, event_subject.c.prev >= 0
-        )
-        chain = chain.union_all(before)
-        return self._read(_leaves.join(chain, chain.c.idx == event.c.idx).limit(limit))
+        return self._read(_leaves.join(chain.union_all(before), chain.c.idx == event.c.idx))
 
     def distinct_clients(self, actor: str, since_us: int, tenant: str = "default") -> int:
         """How many clients an actor was shown anything of, since a log time in microseconds."""
-        first = select(func.min(event.c.idx)).where(event.c.ts_us >= since_us).scalar_subquery()
+        first = (
+            select(event.c.idx).where(event.c.ts_us >= since_us).order_by(event.c.ts_us, event.c.idx).limit(1)
+        )
         query = (
             select(func.count(event_subject.c.tok.distinct()))
             .join(event, event.c.idx == event_subject.c.idx)
-            .where(event.c.tenant == tenant, event.c.actor == actor, event.c.idx >= first)
+            .where(event.c.tenant == tenant, event.c.actor == actor, event.c.idx >= first.scalar_subquery())
             .where(event_subject.c.view > View.WITHHELD)
         )
         with self._store.read() as connection:
@@ -76,7 +74,7 @@ class LogReader:
 
     def _read(self, query: Select[int, bytes]) -> Sequence[Indexed]:
         with self._store.read() as connection:
-            return connection.execute(query).tuples().all()
+            return connection.execute(query).all()
 
 
 _leaves: Final = select(event.c.idx, event.c.leaf)

@@ -130,7 +130,7 @@ def read_span(connection: Connection, span: Span) -> list[bytes]:
 
 def read_leaves(connection: Connection, indexes: Sequence[int]) -> dict[int, bytes]:
     """The exact bytes of these leaves."""
-    return dict(connection.exec_driver_sql(_LEAVES, (_json(indexes),)).tuples())
+    return {row[0]: row[1] for row in connection.exec_driver_sql(_LEAVES, (_json(indexes),))}
 
 
 def write(connection: Connection, rows: Rows, tree: Tree) -> None:

@@ -1,0 +1,41 @@
+"""Starts writers of a log and reads what they acknowledged."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from privguard.audit.merkle import root_of
+from privguard.audit.record import parse
+from privguard.crypto.keyring import new_keyring
+from privguard.store import schema
+from tests.unit.store.logs import check_whole, url_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_log(folder: Path) -> None:
+    schema.upgrade(url_of(folder))
+    (folder / "keys.json").write_bytes(new_keyring(os.urandom))
+
+
+def start_writer(folder: Path, name: str, count: int = 0) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.faults.log_writer", str(folder), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+
+
+def check_acknowledged(folder: Path, acknowledged: list[bytes]) -> int:
+    """Checks that every acknowledged entry is in the log once, where its receipt says; the log's size."""
+    leaves = check_whole(folder)
+    ids = [parse(leaf).id for leaf in leaves]
+    assert len(set(ids)) == len(ids), "an entry is in the log twice"
+    roots: dict[int, str] = {}
+    for line in acknowledged:
+        event_id, index, size, root = line.decode().split()
+        assert ids[int(index)] == event_id
+        if int(size) not in roots:
+            roots[int(size)] = root_of(leaves[: int(size)])[1].hex()
+        assert roots[int(size)] == root
+    return len(leaves)
