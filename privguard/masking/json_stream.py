@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, TypeVar
 import msgspec
 
 from privguard.errors import UnreadableResponseError
-from privguard.masking.parts import BATCH, MAX_RECORD, Desk
+from privguard.masking.parts import MAX_RECORD, Batch, Desk
 from privguard.masking.paths import Each, Key, parse_place
 
 T = TypeVar("T")
@@ -155,32 +155,23 @@ class JsonDocument:
             self._at += 1
             self._write(b"]")
             return
+        batch = Batch[bytes]()
         before, separator = b"", b","
         while separator == b",":
-            batch, separator = self._elements()
-            if not batch:
-                yield from self._wait()
-                continue
-            if masked := self._masked(batch, spine, path):
-                self._write(before + b",".join(masked))
-                before = b","
-            yield self._flush()
-        self._write(b"]")
-
-    def _elements(self) -> tuple[list[bytes], bytes]:
-        """The elements that the block still holds, and what follows the last: ``,`` or ``]``."""
-        batch: list[bytes] = []
-        separator = b","
-        while separator == b"," and len(batch) < BATCH:
             found = _ELEMENT.match(self._block, self._at)
             if found is None:
-                break
+                yield from self._wait()
+                continue
+            self._at = found.end()
             value, separator = found.groups()
             if len(value) > MAX_RECORD:
                 raise _too_large()
-            batch.append(value)
-            self._at = found.end()
-        return batch, separator
+            if batch.add(value, len(value)) or separator != b",":
+                if masked := self._masked(batch.take(), spine, path):
+                    self._write(before + b",".join(masked))
+                    before = b","
+                yield self._flush()
+        self._write(b"]")
 
     def _masked(self, batch: list[bytes], spine: _Spine, path: tuple[str, ...]) -> Sequence[bytes]:
         if not spine.deeper:
@@ -216,8 +207,7 @@ class JsonDocument:
         if separator != _CLOSE:
             raise _malformed()
         for key, value in self._envelope(held, path).items():
-            if key not in read:
-                self._write(self._comma() + msgspec.json.encode(key) + b":" + value)
+            self._write(self._comma() + msgspec.json.encode(key) + b":" + value)
         if len(self._opened) > unwritten:
             del self._opened[unwritten:]
         else:

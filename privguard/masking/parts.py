@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from privguard.errors import AccessDeniedError
 from privguard.model import Disclosure, Outcome, Principal, Ruling, SubjectRef
 
+T = TypeVar("T")
 BLOCK: Final = 1 << 18
-"""Bytes of a body that are looked at together."""
+"""Bytes of a body that are looked at together, and bytes of records of a part, about."""
 BATCH: Final = 256
 """Records of a part at most."""
 MAX_RECORD: Final = 1 << 20
@@ -24,6 +25,25 @@ class Part(Struct, frozen=True):
     body: bytes
     disclosures: tuple[Disclosure, ...]
     clients: int
+
+
+class Batch(Generic[T]):
+    """Collects records until there are enough of them for a part."""
+
+    def __init__(self) -> None:
+        self._records: list[T] = []
+        self._size = 0
+
+    def add(self, record: T, size: int) -> bool:
+        """Takes one record of so many bytes; says whether there are enough."""
+        self._records.append(record)
+        self._size += size
+        return len(self._records) >= BATCH or self._size >= BLOCK
+
+    def take(self) -> list[T]:
+        """What there is, of which nothing is kept."""
+        records, self._records, self._size = self._records, [], 0
+        return records
 
 
 class _Masked(Protocol):

@@ -2,7 +2,7 @@
 
     chunks as they come -> blocks of 256 KB -> raw records (csv_rows, json_stream) -> masked batches -> parts
 
-1. A part is about 256 records at most; the shell puts it on record before its bytes leave.
+1. A part is 256 records, or about 256 KB of them; the shell puts it on record before its bytes leave.
 2. A body is always cut into the same blocks, so what leaves does not depend on the chunks it came in.
 3. A raw record goes through the same masker as a whole body: one parser, one truth (M09).
 4. Memory holds a block and the record that its end cuts in two, which may have 1 MB.
@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from privguard.errors import AccessDeniedError, UnreadableResponseError
 from privguard.masking.csv_rows import CsvRows
 from privguard.masking.json_stream import JsonDocument
-from privguard.masking.parts import BATCH, BLOCK, MAX_RECORD, Desk, Part, StreamableMasker
+from privguard.masking.parts import BLOCK, MAX_RECORD, Batch, Desk, Part, StreamableMasker
 from privguard.model import AccessPlan, Principal
 
 EXPORTS: Final[Mapping[str, str]] = {
@@ -107,13 +107,18 @@ class JsonLines:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._rest = b""
+        self._batch = Batch[bytes]()
 
     def feed(self, block: bytes, *, last: bool) -> Iterator[bytes]:
         lines = (self._rest + block).split(b"\n")
         self._rest = b"" if last else lines.pop()
         if any(len(line) > MAX_RECORD for line in (*lines, self._rest)):
             raise UnreadableResponseError("A line of the upstream's answer is longer than 1 MB.")
-        records = [line for line in lines if line.strip(b" \t\r")]
-        for start in range(0, len(records), BATCH):
-            masked = self._desk.records(records[start : start + BATCH])
-            yield b"".join(line + b"\n" for line in masked if line is not None)
+        for line in lines:
+            if line.strip(b" \t\r") and self._batch.add(line, len(line)):
+                yield self._masked(self._batch.take())
+        if last and (records := self._batch.take()):
+            yield self._masked(records)
+
+    def _masked(self, records: list[bytes]) -> bytes:
+        return b"".join(line + b"\n" for line in self._desk.records(records) if line is not None)

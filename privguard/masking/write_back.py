@@ -24,7 +24,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from privguard.errors import MalformedRequestError, MaskedValueInWriteError, UnreadableResponseError
+from privguard.errors import (
+    AccessDeniedError,
+    MalformedRequestError,
+    MaskedValueInWriteError,
+    UnreadableResponseError,
+)
 from privguard.masking.operators import MaskTools, Use, looks_masked, make_operator
 from privguard.masking.paths import Key, parse_place
 from privguard.masking.tree import Items, Leaf, Members, Nested, Node, Text, grow
@@ -173,8 +178,8 @@ class _Judge:
                 self._refuse_unless(target, self._replaceable(target.node))
             case Action.TEST:  # an oracle: the upstream says whether the guess is right
                 self._refuse_unless(target, self._all_clear(target.node))
-            case Action.TRANSFER:  # the value does not stand in the write, so it cannot be judged
-                self._refuse_unless(target, False)
+            case _:  # TRANSFER: the value does not stand in the write, so it cannot be judged
+                self.refused.add(target.place)
 
     # where
 
@@ -240,7 +245,7 @@ class _Judge:
         if not self._replaceable(node):
             self.refused.add(target.place)
         elif isinstance(node, Items) and new is not None:
-            elements = _elements(new)
+            elements = _elements(new, numbered=self._texts)
             self._refuse_unless(target, elements is not None)
             for element in elements or ():
                 self._set(_Target(node.each, f"{target.place}[*]"), element)
@@ -285,7 +290,11 @@ class _Judge:
     def _is_clear(self, field: _Field) -> bool:
         if field.nested is None:
             return field.view is View.CLEAR
-        inner = self._plan.nested(field.nested)  # of which the record that stands here is not judged
+        try:
+            inner = self._plan.nested(field.nested)
+        except AccessDeniedError:
+            return False
+        # The record that stands here is not judged itself, so all of its kind must be clear.
         return inner.sees_all and all(
             view.view is View.CLEAR and view.spec.nested is None for view in inner.weakest()
         )
@@ -314,19 +323,19 @@ class _Judge:
 
 
 def _indexes(node: Node) -> Iterator[int | None]:
-    """The fields below a node; None for a map whose keys are data."""
-    match node:
-        case Leaf(index) | Nested(index):
-            yield index
-        case Items(inner) | Text(inner):
-            yield from _indexes(inner)
-        case Members(named, other, key_class):
-            for child in named.values():
-                yield from _indexes(child)
-            if other is not None:
-                yield from _indexes(other)
-            if key_class is not None:
-                yield None
+    """The fields at and below a node; None for a map whose keys are data."""
+    if isinstance(node, Leaf | Nested):
+        yield node.index
+    if isinstance(node, Members) and node.key_class is not None:
+        yield None
+    for child in _children(node):
+        yield from _indexes(child)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, Members):
+        return [*node.named.values(), *([node.other] if node.other is not None else [])]
+    return [node.each] if isinstance(node, Items) else [node.inner] if isinstance(node, Text) else []
 
 
 def _join(place: str, name: str) -> str:
@@ -338,9 +347,9 @@ def _element(array: Any, index: str) -> Any:
     return array[position] if isinstance(array, list) and position < len(array) else MISSING
 
 
-def _elements(value: Any) -> list[Any] | None:
+def _elements(value: Any, *, numbered: bool) -> list[Any] | None:
     """The elements of an array; a form may number them (``cards[0][pan]``)."""
-    if isinstance(value, dict) and value and all(map(_INDEX.fullmatch, value)):
+    if numbered and isinstance(value, dict) and all(map(_INDEX.fullmatch, value)):
         return list(value.values())
     return value if isinstance(value, list) else None
 

@@ -11,6 +11,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -413,6 +414,23 @@ def test_an_empty_file_and_empty_lines_are_nothing() -> None:
     assert body(CSV, b"id,name\n\n1,ab\n\n") == b"id,name\n1,a**\n"
     assert body(CSV, b"id,name") == b"id,name\n"
     assert body(CSV, b"id\n1\n2") == b"id\n1\n2\n"
+
+
+def test_columns_must_say_whose_the_rows_are_and_show_something() -> None:
+    plan = Plan()
+    plan.reads = ("address",)
+    with pytest.raises(UnreadableResponseError, match="within another"):
+        body(CSV, b"id,address,address.city\n1,a,b\n", plan)
+    with pytest.raises(UnreadableResponseError, match="no column id"):
+        body(CSV, b"name\nab\n")
+    by_route = Plan()
+    by_route.shape = msgspec.structs.replace(by_route.shape, id="{id}")
+    stream = open_stream(CSV, compile_masker(by_route, TOOLS), by_route, ACTOR, {"id": "7"})
+    found = [*stream.feed(b"name\nab\n"), *stream.close()]
+    assert [subject.id for part in found for each in part.disclosures for subject in each.subjects] == ["7"]
+    stream = open_stream(CSV, compile_masker(by_route, TOOLS), by_route, ACTOR, {"id": "7"})
+    with pytest.raises(UnreadableResponseError, match="may see"):
+        _ = [*stream.feed(b"cvv\n1\n"), *stream.close()]
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "latin1", "shift_jis", "x"])

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privguard.errors import MalformedRequestError, MaskedValueInWriteError, UnreadableResponseError
+from privguard.errors import (
+    AccessDeniedError,
+    MalformedRequestError,
+    MaskedValueInWriteError,
+    UnreadableResponseError,
+)
 from privguard.masking.write_back import check_write
 from privguard.model import (
     PUBLIC,
@@ -275,6 +280,17 @@ def test_a_stale_mask_is_refused_from_who_now_sees_the_field_in_clear() -> None:
     assert refused({"dob": "1980"}, said=ALL_CLEAR) == ("dob",)
 
 
+def test_an_age_band_is_known_by_its_looks() -> None:
+    aged = ClassSpec("birth", mask=Mask("age_band"), write="any")
+    fields = tuple(
+        FieldView(field("dob", aged), View.MASKED, aged.mask) if each.spec.path == "dob" else each
+        for each in ruling().fields
+    )
+    said = Ruling(Outcome.PERMITTED, fields)
+    assert refused({"dob": "40-49"}, said=said) == ("dob",)
+    write({"dob": "1981-01-01", "notes": "40-49"}, said=said)
+
+
 def test_a_value_that_only_looks_like_a_year_is_a_value() -> None:
     write({"notes": "1981"})
 
@@ -382,6 +398,23 @@ def test_m07_a_patch_reaches_nothing_more(operation: Any, paths: tuple[str, ...]
     assert refused(*patch(operation)) == paths
 
 
+def test_a_map_keyed_by_client_data_is_neither_written_nor_asked_for() -> None:
+    for operation in (op("remove", "/by_phone"), op("test", "/by_phone", value={})):
+        assert refused(*patch(operation)) == ("by_phone",)
+    assert refused({"by_phone": None}) == ("by_phone",)
+    write(*patch(op("remove", "/limits"), op("test", "/limits", value={})))
+    write({"limits": None})
+
+
+def test_a_nested_resource_that_no_rule_opens_is_not_clear() -> None:
+    class Closed(Plan):
+        def nested(self, resource: str) -> Any:
+            raise AccessDeniedError
+
+    with pytest.raises(MaskedValueInWriteError):
+        check_write(Closed(), ALL_CLEAR, "application/json", b'{"spouse":null}', b'{"spouse":null}', "42")  # type: ignore[arg-type]
+
+
 def test_inserting_what_stands_there_is_a_write() -> None:
     said = ruling(**{"tags[*]": View.CLEAR})
     never = ClassSpec("never", write="never", mask=Mask("clear"))
@@ -439,6 +472,18 @@ def test_a_form_of_clear_fields_passes() -> None:
 )  # fmt: skip
 def test_m07_a_form_reaches_nothing_more(name: str, path: str) -> None:
     assert refused(*form([(name, "8")])) == (path,)
+
+
+def test_what_a_form_leaves_unchanged_is_no_write() -> None:
+    current = {**CURRENT, "score": True, "tags": ["1", 2, None, False], "limits": {"day": 100}}
+    tags = [("tags[]", "1"), ("tags[]", "2"), ("tags[]", ""), ("tags[]", "false")]
+    write(*form([("score", "true"), *tags, ("limits[day]", "100")]), current=current)
+    assert refused(*form([("score", "True")]), current=current) == ("score",)
+    assert refused({"tags": {"0": "a"}}) == ("tags",)
+    spouse = {**CURRENT, "spouse": {"id": 1}}
+    seen = Inner(sees_all=True, view=View.CLEAR)
+    write(*form([("spouse[id]", "1")]), current=spouse, inner=seen, said=ALL_CLEAR)
+    assert refused(*form([("spouse[id]", "2")]), current=spouse, inner=seen, said=ALL_CLEAR) == ("spouse",)
 
 
 def test_m07_a_mask_in_a_form_is_refused() -> None:
