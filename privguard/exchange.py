@@ -384,6 +384,8 @@ class Exchange:
         request, route, plan, ruling = self.request, self.route, self.plan, self._ruling
         kind = plan.shape.kind if plan is not None else (route.resource if route is not None else "-")
         verb = route.verb.value if route is not None else "read"
+        purpose = (plan.purpose if plan is not None else request.purpose) or ""
+        known = purpose in self.rulebook.policy.purposes  # L12: others are the caller's words
         return AccessEvent(
             event_id=event_id,
             at_us=now_us,
@@ -394,7 +396,7 @@ class Exchange:
             tenant=self.actor.tenant,
             system=self.system,
             route=route.template if route is not None else "",
-            purpose=(plan.purpose if plan is not None else request.purpose) or "",
+            purpose=purpose if known else "",
             policy=self.rulebook.policy.digest,
             mode=self.mode,
             status=self.status,
@@ -404,7 +406,7 @@ class Exchange:
             if ruling is not None and outcome is Outcome.CHALLENGED
             else (),
             disclosures=self._disclosures,
-            detail=_detail(request),
+            detail=_detail(request, "" if known else purpose),
             intent=self._intent,
             part=self._part,
         )
@@ -439,9 +441,9 @@ def _without_fields(disclosures: Sequence[Disclosure]) -> Iterator[Disclosure]:
         yield Disclosure(d.resource, (), d.subjects, d.rules, d.relations, d.outcome)
 
 
-def _detail(request: AccessRequest) -> tuple[tuple[str, str], ...]:
+def _detail(request: AccessRequest, purpose: str) -> tuple[tuple[str, str], ...]:
     """What goes into the log encrypted: the caller's own words, and what was searched for."""
-    pairs = (("reason", request.reason), ("ticket", request.ticket))
+    pairs = (("reason", request.reason), ("ticket", request.ticket), ("purpose", purpose))
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return tuple((name, text) for name, text in (*pairs, ("query", query)) if text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from privguard.asgi.answer import GovernedAnswer, StoppedError
+from privguard.asgi.answer import ABSENT, GovernedAnswer, StoppedError
 from privguard.asgi.canonical import Target, read_target
 from privguard.asgi.headers import Said, media_of, read_said, upstream_headers, without_vouching
 from privguard.asgi.messages import ASGIApp, Message, Receive, Scope, Send, ask
@@ -99,10 +99,10 @@ class Access:
     async def _permit(self, exchange: Exchange, target: Target) -> None:
         """Steps 2 to 4: who asks, may they, and what a write needs before the app behind sees it."""
         said = read_said(self._scope["headers"], target.query if self._door.query_forms else ())
-        if self._door.query_forms:
-            target = target.without(_QUERY_FORMS)
         body = await self._request_body(target.method)
         exchange.identified(await self._door.identity.identify(target, self._scope["headers"], body))
+        if self._door.query_forms:
+            target = target.without(_QUERY_FORMS)
         exchange.decide(_request(target, said), self._core.clock.now_us())
         if not exchange.verb.writes:
             if body:
@@ -130,7 +130,7 @@ class Access:
             self._scope["headers"], bodiless=True, identity=self._door.credentials
         )
         whole = await ask(self._app, scope, self._door.limits.answer)
-        if whole.status == 404:
+        if whole.status in ABSENT:
             raise AccessDeniedError(hidden=True)
         if whole.status != 200:
             raise UnreadableResponseError("The upstream did not show the record that the write is for.")

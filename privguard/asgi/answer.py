@@ -26,6 +26,9 @@ from privguard.model import AuditReceipt
 ROWS: Final = frozenset({"text/csv", "application/x-ndjson", "application/ndjson", "application/jsonl"})
 """Media types that are masked row by row, whatever their size."""
 
+ABSENT: Final = frozenset({403, 404, 410})
+"""What upstreams say of a record that is not there; Directus says 403."""
+
 
 class StoppedError(OSError):
     """Tells the app behind that nobody takes its answer any more; carries nothing."""
@@ -117,7 +120,7 @@ class GovernedAnswer:
     def _start(self, status: int, headers: RawHeaders) -> None:
         self.exchange.answered(status)
         if not 200 <= status < 300:
-            if status == 404:
+            if status == 404 or (status in ABSENT and self._of_one_record()):
                 raise AccessDeniedError(hidden=True)  # M12: one answer for absent and not permitted
             raise UpstreamRefusedError(status)
         self._media, coding = media_of(headers)
@@ -133,6 +136,10 @@ class GovernedAnswer:
         else:
             self._way = Way.OPAQUE
             self.exchange.mask_opaque(self._media)
+
+    def _of_one_record(self) -> bool:
+        route = self.exchange.route
+        return route is not None and not route.many and not route.verb.writes
 
     async def _body(self, raw: bytes, *, last: bool) -> None:
         for chunk in self._decoded(raw, last=last):

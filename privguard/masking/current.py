@@ -20,7 +20,8 @@ def current_record(body: bytes, shape: ResourceShape) -> bytes:
     Raises:
         UnreadableResponseError: there is none, or more than one.
     """
-    found = [record for place in shape.records if (record := _at(body, place)) is not None]
+    around = [record for place in shape.records if place != "$" and (record := _at(body, place)) is not None]
+    found = around or [body for place in shape.records if place == "$"]
     if len(found) != 1:
         raise UnreadableResponseError("The upstream did not show the one record that the write is for.")
     return found[0]
