@@ -11,7 +11,7 @@ from collections.abc import Callable
 import brotli
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privguard.asgi.coding import PIECE, Decoder
@@ -36,6 +36,7 @@ def decoded(encodings: str, body: bytes, size: int = 1 << 20, limit: int | None 
 
 
 @pytest.mark.parametrize("name", CODERS)
+@settings(deadline=None)
 @given(body=st.binary(max_size=300), size=st.integers(1, 40))
 def test_every_coding_gives_back_the_body_however_it_is_cut(name: str, body: bytes, size: int) -> None:
     assert decoded(name, CODERS[name](body), size) == body
@@ -88,6 +89,7 @@ def test_pieces_are_bounded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CODED)
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_body_cut_short_is_unreadable(name: str, data: st.DataObject) -> None:
     coded = CODERS[name](b"client " * 50)

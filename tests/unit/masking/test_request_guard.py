@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privguard.errors import AccessDeniedError, FilterNotPermittedError
@@ -183,6 +183,7 @@ def test_plain_values_pass(value: str) -> None:
     assert ask(("id_no", value)) == (("id_no", value),)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_a_plain_value_is_made_of_letters_digits_and_little_else(value: str) -> None:
     if is_plain(value):
@@ -286,6 +287,7 @@ def test_l12_an_error_names_parameters_and_never_values() -> None:
         assert text not in str(error)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.text(max_size=60))
 def test_nothing_but_known_names_ever_passes(name: str, value: str) -> None:
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privguard.errors import AccessDeniedError, UnreadableResponseError
@@ -161,6 +161,7 @@ def document(places: tuple[str, ...]) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("places", PLACES)
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_json_stream_is_the_same_bytes_however_it_is_cut_and_the_value_of_the_whole(
     places: tuple[str, ...], data: st.DataObject
@@ -281,6 +282,7 @@ def test_memory_stays_flat() -> None:
 # -- JSON lines ---------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     records=st.lists(RECORD | ANYTHING, max_size=8),
     sizes=st.lists(st.integers(1, 30), max_size=8),
@@ -326,6 +328,7 @@ def csv_rows(raw: bytes, delimiter: str = ",", charset: str = "utf-8") -> list[l
     return list(csv.reader(io.StringIO(raw.decode(charset), newline=""), delimiter=delimiter, strict=True))
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(CELL, CELL, st.sampled_from("XY"), CELL, CELL, CELL, CELL), max_size=8),
     sizes=st.lists(st.integers(1, 30), max_size=8),

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privguard.errors import (
@@ -295,6 +295,7 @@ def test_a_value_that_only_looks_like_a_year_is_a_value() -> None:
     write({"notes": "1981"})
 
 
+@settings(deadline=None)
 @given(st.text("0123456789*", min_size=1, max_size=12))
 def test_a_refusal_does_not_tell_the_hidden_value(guess: str) -> None:
     def outcome(mobile: str) -> tuple[str, ...]:
