@@ -75,7 +75,9 @@ class ClaimSettings(Section):
     id: str = "sub"
     roles: str = "roles"
     branch: str = "branch"
-    client_id: str = "client_id"
+    client_id: str | None = Field(
+        None, description="claim with the actor's own client id; not OAuth's `client_id`, an application"
+    )
     tenant: str = "tenant"
     attributes: dict[str, str] = Field(
         default_factory=lambda: {"training": "training"}, description="attribute = claim path"
@@ -90,7 +92,8 @@ class JwtSettings(Section):
     jwks: str = Field(description="file or https URL of the issuer's key set")
     claims: ClaimSettings = ClaimSettings()
     multi_factor: tuple[str, ...] = Field(
-        ("mfa", "otp", "hwk", "fido"), description="acr or amr values that mean more than one factor"
+        ("mfa", "pwd+otp", "pwd+hwk", "pwd+fpt"),
+        description="acr or amr values, or amr combinations, that mean more than one factor (RFC 8176)",
     )
     phishing_resistant: tuple[str, ...] = Field(("hwk", "fido", "phr"), description="acr or amr values")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,16 +41,21 @@ def serve(config: Path, workers: int, json_logs: bool) -> None:
 
 def assemble(wiring: Wiring) -> ASGIApp:
     """The gateway of a wiring."""
+    from privguard.asgi.whoami import WhoAmIIdentity
     from privguard.gateway import create_app
     from privguard.gateway.upstream import upstream_app
 
     upstream = upstream_app(wiring.settings)
+    identity = wiring.guard.core.door.identity if wiring.guard.core.door is not None else None
+
+    async def close() -> None:
+        await upstream.close()
+        if isinstance(identity, WhoAmIIdentity):
+            await identity.close()
+        await asyncio.to_thread(wiring.close)
+
     return create_app(
-        wiring.guard,
-        upstream,
-        refresh=wiring.policy_file.refresh,
-        head=wiring.reader.head,
-        close=wiring.close,
+        wiring.guard, upstream, refresh=wiring.policy_file.refresh, head=wiring.reader.head, close=close
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from privguard.asgi import PrivacyMiddleware
 from privguard.asgi.messages import ASGIApp, Receive, Scope, Send
@@ -34,7 +34,7 @@ def create_app(
     *,
     refresh: Callable[[], None],
     head: Callable[[], tuple[int, bytes]],
-    close: Callable[[], None],
+    close: Callable[[], Awaitable[None]],
 ) -> ASGIApp:
     """The gateway as an ASGI app.
 
@@ -42,7 +42,7 @@ def create_app(
         upstream: the CRM, e.g. ``UpstreamApp``; its lifespan is not run.
         refresh: looks at the policy file again.
         head: (size, root) of the log, read from the store; raises where the store is not available.
-        close: called at the end.
+        close: awaited at the end.
     """
 
     @contextlib.asynccontextmanager
@@ -54,7 +54,7 @@ def create_app(
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
-            await asyncio.to_thread(close)
+            await close()
 
     return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own_routes(guard, head, lifespan))
 
