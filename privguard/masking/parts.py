@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from privguard.errors import AccessDeniedError
+from privguard.masking.paging import PagingRewrite
 from privguard.model import Disclosure, Outcome, Principal, Ruling, SubjectRef
 
 T = TypeVar("T")
@@ -58,7 +59,9 @@ class _Masked(Protocol):
 class StreamableMasker(Protocol):
     """What a stream needs of a ``BodyMasker``."""
 
-    def json(self, body: bytes, actor: Principal, params: Mapping[str, str], paging: Any) -> _Masked:
+    def json(
+        self, body: bytes, actor: Principal, params: Mapping[str, str], paging: PagingRewrite | None
+    ) -> _Masked:
         """Masks a JSON body."""
         ...
 
@@ -82,7 +85,7 @@ class Desk:
         masker: StreamableMasker,
         actor: Principal,
         params: Mapping[str, str],
-        paging: Any,
+        paging: PagingRewrite | None,
         limit: int | None,
     ) -> None:
         self._masker = masker

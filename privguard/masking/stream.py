@@ -12,11 +12,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from privguard.errors import AccessDeniedError, UnreadableResponseError
 from privguard.masking.csv_rows import CsvRows
 from privguard.masking.json_stream import JsonDocument
+from privguard.masking.paging import PagingRewrite
 from privguard.masking.parts import BLOCK, MAX_RECORD, Batch, Desk, Part, StreamableMasker
 from privguard.model import AccessPlan, Principal
 
@@ -35,7 +36,7 @@ def open_stream(
     plan: AccessPlan,
     actor: Principal,
     params: Mapping[str, str],
-    paging: Any = None,
+    paging: PagingRewrite | None = None,
 ) -> StreamMasker:
     """Opens the masker of one answer.
 
