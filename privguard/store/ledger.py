@@ -17,11 +17,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import chain
+from sqlite3 import Connection
 from typing import Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection
 
 from privguard.audit.merkle import Tree, extend, leaf_hash, needed
 from privguard.audit.record import Draft, columns, drafts, encode, link, parse, subject_columns
@@ -31,7 +31,16 @@ from privguard.errors import AuditUnavailableError
 from privguard.model import AccessEvent, AuditReceipt
 from privguard.ports import Entropy
 from privguard.store.engine import Store
-from privguard.store.statements import Rows, State, read_heads, read_leaves, read_span, read_state, write
+from privguard.store.statements import (
+    Rows,
+    State,
+    driver,
+    read_heads,
+    read_leaves,
+    read_span,
+    read_state,
+    write,
+)
 from privguard.store.subjects import Client, Recall, SubjectKeys
 
 REUSED: Final = "An event id was used for two different entries: give every entry an id of its own."
@@ -89,7 +98,8 @@ class Ledger:
         Raises:
             Exception: the database's or the operating system's; then all are in the log, or none.
         """
-        with self._store.write() as connection:
+        with self._store.write() as transaction:
+            connection = driver(transaction)
             state, recall = self._read(connection, entries)
             batch = _Batch(connection, state, recall)
             placed = [batch.place(entry, self._seal) for entry in entries]

@@ -7,11 +7,12 @@ loop can cost 5 ms each time. Bytes come beside the JSON as one parameter that `
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from sqlite3 import Connection
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection
+from sqlalchemy import Connection as Transaction
 
 from privguard.audit.merkle import HASH_BYTES, Span, Tile, Tree
 from privguard.audit.record import Head
@@ -64,6 +65,11 @@ _PUT_STATE: Final = "UPDATE tree_state SET size = ?, edge = ?, root = ? WHERE id
 _LEAVES: Final = "SELECT idx, leaf FROM event WHERE idx IN (SELECT value FROM json_each(?1))"
 
 
+def driver(transaction: Transaction) -> Connection:
+    """The driver's own connection: through SQLAlchemy a statement costs 15 to 20 µs more, a batch has ten."""
+    return cast("Connection", transaction.connection.driver_connection)
+
+
 class State(Struct, frozen=True):
     """The log as a writer finds it.
 
@@ -98,7 +104,7 @@ def read_state(connection: Connection, ids: Sequence[str], names: Sequence[str])
     Raises:
         StoreUnavailableError: there is no state.
     """
-    row = connection.exec_driver_sql(_STATE, (_json(ids), _json(names))).first()
+    row = connection.execute(_STATE, (_json(ids), _json(names))).fetchone()
     if row is None:
         raise StoreUnavailableError("The log's tree has no state: restore a backup.")
     size, edge, erasures, ts, present, wrapped = row
@@ -114,7 +120,7 @@ def read_state(connection: Connection, ids: Sequence[str], names: Sequence[str])
 
 def read_heads(connection: Connection, tokens: Sequence[str]) -> dict[str, Head]:
     """Where the chains of these clients end."""
-    found = connection.exec_driver_sql(_HEADS, (_json(tokens),)).scalar_one()
+    (found,) = connection.execute(_HEADS, (_json(tokens),)).fetchone()
     return msgspec.json.decode(found, type=dict[str, Head])
 
 
@@ -122,7 +128,7 @@ def read_span(connection: Connection, span: Span) -> list[bytes]:
     """Hashes of a begun tile."""
     query = _LEVEL_N if span.level else _LEVEL_0
     below = (span.level - 1,) if span.level else ()
-    found = connection.exec_driver_sql(query, (span.start, span.stop, *below)).scalar_one()
+    (found,) = connection.execute(query, (span.start, span.stop, *below)).fetchone()
     return [
         bytes.fromhex(digest) for _, digest in sorted(msgspec.json.decode(found, type=list[tuple[int, str]]))
     ]
@@ -130,12 +136,12 @@ def read_span(connection: Connection, span: Span) -> list[bytes]:
 
 def read_leaves(connection: Connection, indexes: Sequence[int]) -> dict[int, bytes]:
     """The exact bytes of these leaves."""
-    return {row[0]: row[1] for row in connection.exec_driver_sql(_LEAVES, (_json(indexes),))}
+    return dict(connection.execute(_LEAVES, (_json(indexes),)))
 
 
 def write(connection: Connection, rows: Rows, tree: Tree) -> None:
     """Everything of a batch; the caller's transaction makes it one."""
-    run = connection.exec_driver_sql
+    run = connection.execute
     if rows.fresh:
         run(_SUBJECTS, (_json(rows.fresh),))
     cells, leaves = _packed(rows.events)

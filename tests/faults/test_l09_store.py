@@ -16,8 +16,10 @@ from sqlalchemy import Engine, event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from privguard.errors import AuditUnavailableError
-from privguard.store import audit_log
+from privguard.store import audit_log, ledger
 from privguard.store.audit_log import SqlAuditLog
+from privguard.store.statements import driver
+from tests.faults.writers import Failing
 from tests.unit.audit.events import access
 from tests.unit.store.logs import (
     KEYRING,
@@ -199,16 +201,16 @@ Step = Callable[[pytest.MonkeyPatch], None]
 
 def failing_statement(start: str) -> Step:
     def install(monkeypatch: pytest.MonkeyPatch) -> None:
-        run = SQLiteDialect_pysqlite.do_execute
-
-        def do_execute(self: Any, cursor: Any, statement: str, *rest: Any) -> None:
-            if statement.strip().startswith(start):
-                raise sqlite3.OperationalError("the disk went away")
-            run(self, cursor, statement, *rest)
-
-        monkeypatch.setattr(SQLiteDialect_pysqlite, "do_execute", do_execute)
+        monkeypatch.setattr(ledger, "driver", lambda transaction: Failing(driver(transaction), start))
 
     return install
+
+
+def failing_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(*_: object) -> None:
+        raise sqlite3.OperationalError("the disk went away")
+
+    monkeypatch.setattr(SQLiteDialect_pysqlite, "do_execute", begin)
 
 
 def failing_commit(after: bool) -> Step:
@@ -226,7 +228,7 @@ def failing_commit(after: bool) -> Step:
 
 
 BEFORE: dict[str, Step] = {
-    "begin": failing_statement("BEGIN IMMEDIATE"),
+    "begin": failing_begin,
     "state": failing_statement("SELECT size"),
     "heads": failing_statement("SELECT json_group_object(tok"),
     "keys": failing_statement("INSERT INTO subject "),

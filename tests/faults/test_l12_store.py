@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event
 
 from privguard.errors import AuditUnavailableError
 from privguard.model import FieldShown, View
+from privguard.store import ledger
+from privguard.store.statements import driver
+from tests.faults.writers import Failing
 from tests.unit.audit.events import access, disclosure
 from tests.unit.store.logs import leaves_of, open_log
 
@@ -44,27 +45,19 @@ def test_l12_nothing_of_a_client_is_in_the_files_or_the_logs(
     assert len(leaves_of(tmp_path)) == 3
 
 
-@pytest.mark.parametrize("statement", ["INSERT INTO event (", "INSERT INTO subject (", "INSERT INTO secret"])
+@pytest.mark.parametrize("statement", ["INSERT INTO event ", "INSERT INTO subject ", "INSERT INTO secret"])
 def test_l12_a_failing_statement_is_reported_without_its_values(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, statement: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, statement: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
-
-    def fail(conn: object, cursor: object, sql: str, parameters: object, *rest: object) -> None:
-        if statement in sql:
-            raise sqlite3.OperationalError(f"canary in the driver's message: {parameters}")
-
+    monkeypatch.setattr(ledger, "driver", lambda transaction: Failing(driver(transaction), statement))
     log = open_log(tmp_path)
-    event.listen(Engine, "before_cursor_execute", fail)
-    try:
-        with pytest.raises(AuditUnavailableError) as caught:
-            log.submit(access(CLIENT, detail=(("reason", REASON),), actor=NAME)).result(5)
-    finally:
-        event.remove(Engine, "before_cursor_execute", fail)
-        log.close()
+    with pytest.raises(AuditUnavailableError) as caught:
+        log.submit(access(CLIENT, detail=(("reason", REASON),), actor=NAME)).result(5)
+    log.close()
     error: BaseException | None = caught.value
     while error is not None:
-        for text in (CLIENT, REASON, NAME, "canary"):
+        for text in (CLIENT, REASON, NAME, "canary", "while writing"):
             assert text not in f"{error!r} {error} {getattr(error, 'detail', '')}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     assert "canary" not in caplog.text

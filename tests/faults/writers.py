@@ -1,11 +1,13 @@
-"""Starts writers of a log and reads what they acknowledged."""
+"""Writers of a log in processes of their own, what they acknowledged, and a database that fails."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from privguard.audit.merkle import root_of
 from privguard.audit.record import parse
@@ -39,3 +41,16 @@ def check_acknowledged(folder: Path, acknowledged: list[bytes]) -> int:
             roots[int(size)] = root_of(leaves[: int(size)])[1].hex()
         assert roots[int(size)] == root
     return len(leaves)
+
+
+class Failing:
+    """A driver's connection on which one statement fails, with its values in the driver's message."""
+
+    def __init__(self, connection: sqlite3.Connection, start: str) -> None:
+        self._connection = connection
+        self._start = start
+
+    def execute(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        if statement.strip().startswith(self._start):
+            raise sqlite3.OperationalError(f"the disk went away while writing {values}")
+        return self._connection.execute(statement, values)
