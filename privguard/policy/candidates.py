@@ -125,6 +125,4 @@ class Candidates:
     def _gives(self, rule: Rule, position: int) -> View:
         spec = self.shape.fields[position]
         view = View.WITHHELD if spec.nested else rule.views.get(spec.cls.name, View.WITHHELD)
-        if view is View.CLEAR and spec.cls.reveal == "never":
-            view = View.MASKED
         return View.WITHHELD if view is View.MASKED and spec.mask.operator == "withhold" else view

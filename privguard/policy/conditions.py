@@ -64,19 +64,15 @@ def parse(text: str) -> Condition:
     Raises:
         NotationError: it is not of this language.
     """
+    reader = _Reader()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             tree = ast.parse(" ".join(text.split()), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError, Warning):
-        raise NotationError(
-            "the condition is not an expression", "such as subject.id in record.rm_ids"
-        ) from None
-    reader = _Reader()
-    try:
         bind = reader.boolean(tree)
-    except RecursionError:
-        raise NotationError("the condition is nested too deep", "make it two relations") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError, Warning):
+        mend = "such as subject.id in record.rm_ids"
+        raise NotationError("the condition is not an expression", mend) from None
     return Condition(text, tuple(reader.reads), tuple(reader.claims), bind)
 
 

@@ -29,7 +29,7 @@ from typing import Final
 
 from privguard.model import Mask, Verb
 from privguard.policy import notation
-from privguard.policy.document import Document, FieldDef, PolicyFile, RuleDef
+from privguard.policy.document import Document, FieldDef, PolicyFile, Show
 from privguard.policy.references import Finding, known_roles
 from privguard.policy.rules import SHOWN
 
@@ -92,7 +92,7 @@ def _left(content: PolicyFile, cls: str, role: str, kind: str, action: Verb) -> 
             continue
         for name, resource in content.resources.items():
             if (resource.subject or name) == kind and (not rule.resource or name in rule.resource):
-                most = max(most, *(_shown(rule, mask, cls) for mask in _masks(content, name, cls)), 0)
+                most = max(most, *(_shown(rule.show, mask, cls) for mask in _masks(content, name, cls)), 0)
     return most
 
 
@@ -105,10 +105,7 @@ def _masks(content: PolicyFile, resource: str, cls: str) -> Iterator[Mask]:
             yield notation.mask(own or content.classes[cls].mask)
 
 
-def _shown(rule: RuleDef, mask: Mask, cls: str) -> int:
-    show = rule.show
-    if not show:
-        return 0
+def _shown(show: Show, mask: Mask, cls: str) -> int:
     if cls in (show.clear or ()):
         return ALL
     return left_by(mask) if cls in (show.masked or ()) else 0

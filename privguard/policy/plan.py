@@ -146,15 +146,10 @@ class CompiledPlan:
         self._bound = (actor, tuple(checks))
         return self._bound
 
-    def _failure(
-        self, checks: Iterable[Callable[[Sequence[object]], object]], values: Sequence[object]
-    ) -> Ruling:
-        for name, check in zip(self._names, checks, strict=True):
-            try:
-                check(values)
-            except (ConditionError, *FAILURES):
-                return self._ruling(Outcome.DENIED, self._using(name), failed=name)
-        return self._ruling(Outcome.DENIED)
+    def _failure(self, checks: Outcomes, values: Sequence[object]) -> Ruling:
+        named = zip(self._names, checks, strict=True)
+        failed = next((name for name, check in named if _fails(check, values)), self._names[0])
+        return self._ruling(Outcome.DENIED, self._using(failed), failed=failed)
 
     def _using(self, name: str) -> list[Candidate]:
         def uses(rule: Rule) -> bool:
@@ -253,6 +248,14 @@ def _tier(tiers: frozenset[str], position: int) -> Callable[[Sequence[object]], 
         raise ConditionError
 
     return check
+
+
+def _fails(check: Callable[[Sequence[object]], object], values: Sequence[object]) -> bool:
+    try:
+        check(values)
+    except (ConditionError, *FAILURES):
+        return True
+    return False
 
 
 def _holds(rule: Rule, outcomes: Mapping[str, object]) -> bool:

@@ -52,11 +52,6 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
     grant: tuple[int, int] | None = None
     quota: tuple[int, int] | None = None
 
-    @property
-    def conditional(self) -> bool:
-        """Whether it holds depends on the record."""
-        return self.relation is not None or self.tiers is not None
-
     def misfit(self, roles: frozenset[str], resource: str, verb: Verb, purpose: str) -> str | None:
         """Why it cannot apply, whatever the record: ``resource | action | role | purpose``; None: it can."""
         if self.resources is not None and resource not in self.resources:

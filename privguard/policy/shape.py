@@ -59,14 +59,7 @@ class _Shaper:
             return self._struct(bare, path, value)
         origin = get_origin(bare)
         if origin is dict and isinstance(value, dict):
-            key_kind, item_kind = get_args(bare)
-            built: Any = {
-                self._leaf(key_kind, (*path, key), key, of_key=True): self.build(
-                    item_kind, (*path, key), item
-                )
-                for key, item in value.items()
-            }
-            return self._sized(kind, path, built)
+            return self._sized(kind, path, self._mapping(*get_args(bare), path, value))
         if origin is tuple and isinstance(value, list):
             items = tuple(self.build(get_args(bare)[0], (*path, n), item) for n, item in enumerate(value))
             return self._sized(kind, path, items)

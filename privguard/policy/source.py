@@ -26,6 +26,7 @@ _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN: Final = {
     word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
 }
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,40}")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]{1,40}|[0-9]{1,40}(?:\.[0-9]{0,40})?)(?:[eE][-+]?[0-9]{1,3})?")
 
@@ -105,8 +106,8 @@ def _events(text: str, name: str) -> Iterable[Any]:
         before = text[: error.position]
         place = (before.count("\n"), len(before) - before.rfind("\n") - 1)
         raise PolicyError("not YAML: a character that may not stand in text", at(name, place)) from None
-    except (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        # The scanner also leaks plain exceptions on odd input; whatever it is, the file is refused.
+    except (YAMLError, ArithmeticError, ValueError):
+        # The scanner leaks plain exceptions on escapes and version numbers that no character or integer has.
         raise PolicyError("not YAML", at(name, (0, 0))) from None
 
 
@@ -149,6 +150,8 @@ class _Builder:
 
     def _scalar(self, event: Any) -> None:
         self._plain(event)
+        if _SURROGATE.search(event.value):
+            self._stop("half a character", event, "an escape from D800 to DFFF stands for nothing")
         current = self._open[-1] if self._open else None
         if isinstance(current, _Open) and isinstance(current.value, dict) and current.key is None:
             self._key(current, event)

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from privguard.cli.policy import policy
+from privguard.errors import ConfigError
 
 POLICIES = Path(__file__).parents[3] / "policies"
 MINIMAL = str(POLICIES / "minimal.yaml")
@@ -143,6 +144,18 @@ def test_explain_takes_a_role_and_a_record_file(tmp_path: Path) -> None:
     refused = json.loads(call("explain", MINIMAL, "--role", "staff", "--purpose", "x", "--json").stdout)
     assert refused["answer"] == "not-permitted"
     assert "no such purpose" in call("explain", MINIMAL, "--role", "staff", "--purpose", "x").stdout
+
+
+def test_explain_says_what_failed() -> None:
+    assert "failed   assigned" in call("explain", BANK, "--as", "rm", "--record", "no_owner").stdout
+
+
+def test_explain_refuses_what_is_no_record(tmp_path: Path) -> None:
+    listed = tmp_path / "r.json"
+    listed.write_text("[]")
+    for record in ("nowhere", str(listed)):
+        with pytest.raises(ConfigError):
+            call("explain", BANK, "--as", "rm", "--record", record)
 
 
 def test_explain_needs_to_know_who_asks() -> None:

@@ -240,10 +240,8 @@ def test_what_is_worth_a_look_is_a_warning(
 def test_a_class_that_never_leaves_in_clear_is_shown_so_nowhere() -> None:
     for effect in ({"reveal": ["secret"]}, {"show": {"clear": ["secret"]}}):
         found = findings([*CLEAN, {"id": "x", "roles": ["rm"], **effect}])
-        assert found == [
-            "error: rule `x` lets `secret` leave in clear, which says `reveal: never` "
-            "(remove it from the rule)"
-        ]
+        message = "error: rule `x` lets `secret` leave in clear, which says `reveal: never`"
+        assert found == [f"{message} (remove it from the rule)"]
 
 
 def test_a_gate_or_forbid_for_tiers_needs_a_tier_everywhere() -> None:

@@ -64,6 +64,7 @@ def test_a_policy_is_read() -> None:
         ("rules/0/quota", "30/month", "A number per hour or day: 30/day"),
         ("rules/0/require", {"mfa": {"max_age": "30"}}, "A duration such as 90s, 30m, 12h or 365d"),
         ("rules/0/require", {"reason": {"min": 0}}, "`0` does not fit"),
+        ("rules/0/forbid", {"a": 1}, "a mapping stands where text or a list is expected"),
         ("rules", {}, "a mapping stands where a list is expected"),
         ("resources/client/fields/name", 3, "a whole number stands where text or a mapping is expected"),
         ("resources", {}, "there is nothing in it"),

@@ -74,7 +74,7 @@ def test_a_mask_that_withholds_shows_nothing() -> None:
         plan(only)
 
 
-def test_what_never_leaves_in_clear_is_capped_whatever_a_rule_says() -> None:
+def test_what_never_leaves_in_clear_may_leave_as_a_token() -> None:
     shown = {"id": "s", "show": {"token": ["secret"], "masked": ["name"]}}
     assert views(judge(plan(policy([shown]))))["cvv"] == "token"
 
@@ -127,6 +127,8 @@ def test_a_tier_that_cannot_be_read_denies_the_record() -> None:
         ruling = judge(plan(policy([SEE, GATE])), {**RECORD, "tier": tier})
         assert (ruling.outcome, ruling.failed) == (Outcome.DENIED, "record.tier")
     assert judge(plan(policy([SEE, GATE])), {**RECORD, "tier": None}).outcome is Outcome.PERMITTED
+    numbered = {**GATE, "tier": ["9"]}
+    assert judge(plan(policy([SEE, numbered])), {**RECORD, "tier": 9}).outcome is Outcome.CHALLENGED
 
 
 def test_conditions_of_rules_that_cannot_apply_are_not_asked() -> None:
@@ -404,6 +406,7 @@ def test_unread_lets_permits_fail_and_forbids_hold() -> None:
         ]
     )
     assert plan(compiled).unread().outcome is Outcome.DENIED  # whether it is forbidden cannot be told
+    assert plan(compiled).unread() is plan(compiled).unread()
     created = plan(compiled, verb=Verb.CREATE).unread()  # no record yet that anything could hold for
     assert (created.outcome, created.rules, views(created)["name"]) == (Outcome.PERMITTED, ("c",), "masked")
     assert plan(policy([SEE, GATE])).unread().outcome is Outcome.CHALLENGED
@@ -457,6 +460,15 @@ def test_caches_do_not_grow_without_end() -> None:
         actor = Principal("x", frozenset({"rm", f"role-{n}"}))
         assert plan(compiled, actor).rules == ("see",)
     assert len(compiled._scopes) <= 4097
+
+
+def test_what_callers_ask_for_does_not_fill_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privguard.policy.decide._MOST", 2)
+    compiled = policy([{"id": "all", "roles": ["rm"], "show": {"clear": ["name", "contact", "money"]}}])
+    for reveal in (("name",), ("mobile",), ("balance",), ("name", "mobile"), ("contact",)):
+        assert judge(plan(compiled, reveal=reveal)).outcome is Outcome.PERMITTED
+    [scope] = {id(scope): scope for scope in compiled._scopes.values()}.values()
+    assert len(scope.plans) <= 2
 
 
 def test_what_later_rooms_need_is_there() -> None:

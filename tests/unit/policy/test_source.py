@@ -64,6 +64,13 @@ def test_the_digest_is_that_of_the_bytes() -> None:
         ("[" * (MAX_DEPTH + 1), f"p.yaml:1:{MAX_DEPTH + 1}", f"more than {MAX_DEPTH} levels"),
         ("a: \x00", "p.yaml:1:4", "character"),
         ("a:\n  \ud800", "p.yaml:2:3", "character"),
+        ('a: "\\uD800"', "p.yaml:1:4", "half a character"),
+        ('"\\UFFFFFFFF"', "p.yaml:1:1", "not YAML"),  # more than a character can be
+        (
+            "%YAML " + "9" * 5000 + ".1\n--- a",
+            "p.yaml:1:1",
+            "not YAML",
+        ),  # more digits than an integer may have
         ("#" * (MAX_BYTES + 1), "p.yaml:1:1", "larger"),
     ],
 )

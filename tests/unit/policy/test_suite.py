@@ -37,6 +37,7 @@ records:
   zhang: {id: 1, name: 张, mobile: 138, rm_ids: [rm.li], branch: pudong, tier: mass, amount: 100.50,
           cards: [{pan: 1}, {pan: 2}], more: '{"x": 5}', by: {a: 1, b: 2}, money: null}
   vip: {rm_ids: [rm.li], branch: pudong, tier: private}
+  broken: {more: no json, cards: 1, by: [1], rm_ids: [rm.li], branch: x, tier: mass}
 tests:
 """
 
@@ -66,6 +67,7 @@ def difference(row: str) -> str:
         "as: lin, record: zhang, expect: {'cards[*].pan': [<cn_mobile_3_4 1>, <cn_mobile_3_4 2>]}",
         "as: lin, record: zhang, expect: {'more{json}.x': 5, 'by.*': [1, 2]}",
         "as: lin, record: zhang, absent: [cvv, amount]",
+        "as: lin, record: {more: no json, rm_ids: [rm.li], branch: x, tier: mass}, absent: [cvv]",
         "as: lin, record: zhang",
         "as: lin, record: {rm_ids: [], branch: x, tier: mass}, expect: not-permitted",
         "as: lin, record: {}, expect: not-permitted",
@@ -103,6 +105,9 @@ def test_rows_that_hold(row: str) -> None:
             "as: guest, record: zhang, expect: permitted",
             "expected permitted, got not-permitted (No rule gives",
         ),
+        ("as: lin, record: broken, expect: {'more{json}.x': 5}", "more{json}.x: expected 5, got nothing"),
+        ("as: lin, record: broken, expect: {'cards[*].pan': [1]}", "cards[*].pan: expected [1], got []"),
+        ("as: lin, record: broken, expect: {'by.*': [1]}", "by.*: expected [1], got []"),
         ("as: lin, record: zhang, absent: [name]", "name: expected nothing, got clear"),
         ("as: lin, record: zhang, absent: [cvvv]", "cvvv: neither the resource nor the record has it"),
         ("as: lin, record: zhang, rule: gate", "expected rule gate, got read"),
@@ -134,13 +139,13 @@ def test_titles_tell_who_asks_for_what() -> None:
 @pytest.mark.parametrize(
     ("text", "where", "says"),
     [
-        (HEAD, "t.yaml:9:1", "nothing stands where a list is expected"),
-        (HEAD.replace("tests:", "tests: []"), "t.yaml:9:8", "there is nothing in it"),
-        (HEAD + "  - {as: li}", "t.yaml:10:10", "there is no actor `li` (did you mean `lin`?)"),
-        (HEAD + "  - {as: lin, record: zang}", "t.yaml:10:23", "there is no record `zang`"),
-        (HEAD + "  - {as: lin, expct: permitted}", "t.yaml:10:15", "did you mean `expect`?"),
-        (HEAD + "  - {as: lin}\nnow: 2026-01-01T00:00:00", "t.yaml:11:6", "not a time with its zone"),
-        (HEAD + "  - {as: lin}\nnow: soon", "t.yaml:11:6", "not a time with its zone"),
+        (HEAD, "t.yaml:10:1", "nothing stands where a list is expected"),
+        (HEAD.replace("tests:", "tests: []"), "t.yaml:10:8", "there is nothing in it"),
+        (HEAD + "  - {as: li}", "t.yaml:11:10", "there is no actor `li` (did you mean `lin`?)"),
+        (HEAD + "  - {as: lin, record: zang}", "t.yaml:11:23", "there is no record `zang`"),
+        (HEAD + "  - {as: lin, expct: permitted}", "t.yaml:11:15", "did you mean `expect`?"),
+        (HEAD + "  - {as: lin}\nnow: 2026-01-01T00:00:00", "t.yaml:12:6", "not a time with its zone"),
+        (HEAD + "  - {as: lin}\nnow: soon", "t.yaml:12:6", "not a time with its zone"),
     ],
     ids=range(7),
 )
