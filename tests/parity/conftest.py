@@ -1,4 +1,4 @@
-"""One server of each upstream a test session, started when the first test asks for it."""
+"""One server of each upstream a test session, and a gateway before it, started when the first test asks."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import pytest
 
 from . import servers
 from .crm import Crm
+from .guarded import Guarded, guarded
 from .seed_directus import seed_directus
 from .seed_pocketbase import seed_pocketbase
 
@@ -39,3 +40,32 @@ def directus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
         pytest.skip(servers.DIRECTUS_ABSENT)
     with servers.directus(tmp_path_factory.mktemp("directus")) as server:
         yield seed_directus(server)
+
+
+@pytest.fixture(scope="session")
+def guarded_pocketbase(pocketbase: Crm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """The gateway before PocketBase, which says who holds a token by a list that holds the caller alone."""
+    identity = {
+        "whoami": "/api/collections/users/records?perPage=2",
+        "id": "items[*].id",
+        "roles": "items[*].role",
+        "branch": "items[*].branch",
+    }
+    with guarded(
+        pocketbase, tmp_path_factory.mktemp("gateway") / "pocketbase", "pocketbase", identity
+    ) as door:
+        yield door
+
+
+@pytest.fixture(scope="session")
+def guarded_directus(directus: Crm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """The gateway before Directus; its accounts sign in with a token or a session cookie."""
+    identity = {
+        "whoami": "/users/me?fields=id,role.name,branch",
+        "credentials": ["authorization", "cookie:directus_session_token"],
+        "id": "data.id",
+        "roles": "data.role.name",
+        "branch": "data.branch",
+    }
+    with guarded(directus, tmp_path_factory.mktemp("gateway") / "directus", "directus", identity) as door:
+        yield door
