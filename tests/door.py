@@ -168,6 +168,10 @@ class Gateway:
     running: Running | None = None
     workers: int = 1
     tokens: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    """Settings from the environment, e.g. ``PRIVGUARD_AUDIT__DEADLINE_MS``."""
+    wrapper: list[str] = field(default_factory=list)
+    """A command that runs the gateway, e.g. without a privilege."""
 
     @property
     def config(self) -> Path:
@@ -178,10 +182,10 @@ class Gateway:
         return self.folder / "privguard.db"
 
     def start(self) -> Gateway:
-        arguments = [sys.executable, "-m", "privguard", "serve", "--config", str(self.config)]
+        arguments = [*self.wrapper, sys.executable, "-m", "privguard", "serve", "--config", str(self.config)]
         if self.workers > 1:
             arguments += ["--workers", str(self.workers)]
-        self.running = start(arguments, self.port, self.folder / "gateway.log")
+        self.running = start(arguments, self.port, self.folder / "gateway.log", env=self.env)
         return self
 
     def stop(self) -> None:
@@ -221,11 +225,31 @@ class Gateway:
 
     def leaves(self) -> list[dict[str, Any]]:
         """All entries of the log, read from the database file as an auditor would."""
+        return [json.loads(leaf) for leaf in self._log()[0]]
+
+    def verify(self) -> int:
+        """Holds the log to the offline verifier; gives its size."""
+        from privguard.audit.verify import verify_log
+
+        leaves, size, root = self._log()
+        verified = verify_log(leaves, size, root)
+        assert verified.ok, verified
+        return size
+
+    def _log(self) -> tuple[list[bytes], int, bytes]:
+        """All leaves, and the size and root of the tree, of one moment."""
         import sqlite3
 
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
-            rows = connection.execute("SELECT leaf FROM event ORDER BY idx").fetchall()
-        return [json.loads(leaf) for (leaf,) in rows]
+            connection.execute("BEGIN")
+            leaves = [leaf for (leaf,) in connection.execute("SELECT leaf FROM event ORDER BY idx")]
+            size, root = connection.execute("SELECT size, root FROM tree_state").fetchone()
+        return leaves, size, root
+
+    @property
+    def output(self) -> str:
+        """What the gateway's process has printed."""
+        return (self.folder / "gateway.log").read_text()
 
 
 def make_gateway(
