@@ -59,7 +59,8 @@ class _Shaper:
             return self._struct(bare, path, value)
         origin = get_origin(bare)
         if origin is dict and isinstance(value, dict):
-            return self._sized(kind, path, self._mapping(*get_args(bare), path, value))
+            key_kind, item_kind = get_args(bare)
+            return self._sized(kind, path, self._mapping(key_kind, item_kind, path, value))
         if origin is tuple and isinstance(value, list):
             items = tuple(self.build(get_args(bare)[0], (*path, n), item) for n, item in enumerate(value))
             return self._sized(kind, path, items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privguard.errors import AccessDeniedError
@@ -247,12 +247,11 @@ def outline(of: Policy, actor: Principal, record: dict[str, Any], said: dict[str
     )  # fmt: skip
 
 
-def made_or_refused(rules: list[dict[str, Any]], actor: Principal, said: dict[str, Any]) -> AccessPlan:
+def made_or_refused(rules: list[dict[str, Any]], actor: Principal, said: dict[str, Any]) -> AccessPlan | None:
     try:
         return plan(made_of(rules), actor, **said)
     except AccessDeniedError:
-        assume(False)
-        raise
+        return None
 
 
 @settings(max_examples=200, deadline=None)
@@ -261,6 +260,8 @@ def test_every_permitted_view_is_between_weakest_and_strongest(
     rules: list[dict[str, Any]], actor: Principal, record: dict[str, Any], said: dict[str, Any]
 ) -> None:
     made = made_or_refused(rules, actor, said)
+    if made is None:
+        return
     ruling = judge(made, record, actor)
     if ruling.outcome is Outcome.PERMITTED:
         bounds = zip(made.weakest(), ruling.fields, made.strongest(), strict=True)
@@ -273,6 +274,8 @@ def test_judging_never_raises_and_whoever_sees_all_is_refused_nothing(
     rules: list[dict[str, Any]], actor: Principal, said: dict[str, Any], junk: list[object]
 ) -> None:
     made = made_or_refused(rules, actor, said)
+    if made is None:
+        return
     ruling = made.judge(actor, junk[: len(made.reads)])
     assert isinstance(ruling, Ruling)
     if made.sees_all:
@@ -288,6 +291,8 @@ def test_every_ruling_has_its_reasons(
     rules: list[dict[str, Any]], actor: Principal, record: dict[str, Any], said: dict[str, Any]
 ) -> None:
     made = made_or_refused(rules, actor, said)
+    if made is None:
+        return
     ruling = judge(made, record, actor)
     assert set(ruling.rules) <= set(made.rules)
     if ruling.outcome is not Outcome.DENIED:
