@@ -37,7 +37,7 @@ from privguard.masking.current import current_record
 from privguard.masking.parts import Part
 from privguard.masking.request_guard import check_query, check_reveal
 from privguard.masking.stream import StreamMasker, open_stream
-from privguard.masking.write_back import check_write
+from privguard.masking.write_back import check_replacement, check_write
 from privguard.model import (
     AccessEvent,
     AccessPlan,
@@ -127,11 +127,14 @@ class Exchange:
         rulebook: the policy version this access is judged by, to its end.
         source: first part of the action in the log: ``gateway``, ``middleware`` or ``library``.
         event_id: 32 hex digits from the Entropy port.
+
+    Attributes:
+        passing: names of the query parameters that go on to the upstream, once decided.
     """
 
     __slots__ = (
-        "_disclosures", "_event_id", "_intent", "_part", "_ruling", "actor", "error", "mode", "plan",
-        "request", "route", "rulebook", "source", "state", "status", "system",
+        "_disclosures", "_event_id", "_intent", "_part", "_ruling", "actor", "error", "mode", "passing",
+        "plan", "request", "route", "rulebook", "source", "state", "status", "system",
     )  # fmt: skip
 
     def __init__(self, rulebook: Rulebook, *, source: str, system: str, mode: str, event_id: str) -> None:
@@ -145,6 +148,7 @@ class Exchange:
         self.route: Route | None = None
         self.plan: AccessPlan | None = None
         self.error: PrivguardError | None = None
+        self.passing: frozenset[str] = frozenset()
         self.status = 0
         self._event_id = event_id
         self._ruling: Ruling | None = None
@@ -198,7 +202,7 @@ class Exchange:
         self.route = route
         plan = policy.plan(self.actor, route, request, now_us)
         if request.query:
-            check_query(plan, request)
+            self.passing = frozenset(name for name, _ in check_query(plan, request))
         if request.reveal:
             check_reveal(plan, request)
         self.plan = plan
@@ -227,6 +231,8 @@ class Exchange:
         self._refuse_unless_permitted(ruling)
         if route.verb.value != "delete" or body:
             check_write(plan, ruling, media, body, current, route.params.get("id"))
+        if self.request.method == "PUT" and current is not None:
+            check_replacement(plan.shape, ruling, current)
         self._go(State.PERMITTED)
 
     def readable(self, path: str) -> bool:

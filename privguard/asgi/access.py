@@ -70,7 +70,7 @@ class Access:
         if exchange.rulebook.policy.is_passthrough(target.method, target.path):
             await self._pass()
             return
-        await self._permit(exchange, target)  # 2-4
+        target = await self._permit(exchange, target)  # 2-4
         answer = self._answer(exchange, target, self._send, head=target.method == "HEAD")
         await self._ask(answer.take, self._governed_scope(target), answer)  # 5-8
         answer.finish()
@@ -82,7 +82,7 @@ class Access:
             if exchange.rulebook.policy.is_passthrough(target.method, target.path):
                 await self._pass()
                 return
-            await self._permit(exchange, target)
+            target = await self._permit(exchange, target)
         except Exception as error:  # noqa: BLE001  # recorded as it would have been, then passed on
             await self._record_refusal(exchange, contained(error))
             await self._pass()
@@ -96,20 +96,25 @@ class Access:
             await self._record_refusal(exchange, error)
         await observed.flush()
 
-    async def _permit(self, exchange: Exchange, target: Target) -> None:
-        """Steps 2 to 4: who asks, may they, and what a write needs before the app behind sees it."""
+    async def _permit(self, exchange: Exchange, target: Target) -> Target:
+        """Steps 2 to 4: who asks, may they, and what a write needs before the app behind sees it.
+
+        Returns:
+            The target less the parameters that do not go on.
+        """
         said = read_said(self._scope["headers"], target.query if self._door.query_forms else ())
         body = await self._request_body(target.method)
         exchange.identified(await self._door.identity.identify(target, self._scope["headers"], body))
         if self._door.query_forms:
             target = target.without(_QUERY_FORMS)
         exchange.decide(_request(target, said), self._core.clock.now_us())
+        target = target.without(frozenset(name for name, _ in target.query) - exchange.passing)
         if not exchange.verb.writes:
             if body:
                 raise MalformedRequestError(
                     "A request that reads has no body here: its conditions would go unjudged."
                 )
-            return
+            return target
         current = await self._current(exchange, target)
         media, coding = media_of(self._scope["headers"])
         if coding:
@@ -119,6 +124,7 @@ class Access:
         exchange.judge_write(media, body, current)
         intent = await self._guard.record(exchange.intent(self._core.clock.now_us()))
         exchange.intent_recorded(intent, self._core.new_id())
+        return target
 
     async def _current(self, exchange: Exchange, target: Target) -> bytes | None:
         """The record that a write is about to change, as the upstream has it now."""
@@ -163,8 +169,7 @@ class Access:
             self._scope["headers"], bodiless=reading, identity=self._door.credentials
         )
         scope["extensions"] = {}  # no pathsend, no trailers: they would go past the mask
-        if self._door.query_forms:
-            scope["query_string"] = target.without(_QUERY_FORMS).raw_query
+        scope["query_string"] = target.raw_query
         return scope
 
     async def _pass(self) -> None:

@@ -34,7 +34,7 @@ from privguard.masking.operators import MaskTools, Use, looks_masked, make_opera
 from privguard.masking.paths import Key, parse_place
 from privguard.masking.tree import Items, Leaf, Members, Nested, Node, Text, grow
 from privguard.masking.write_body import Action, Change, read_json, read_write
-from privguard.model import MISSING, AccessPlan, FieldView, Mask, Ruling, View
+from privguard.model import MISSING, AccessPlan, FieldView, Mask, ResourceShape, Ruling, View
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}|-")
@@ -72,6 +72,27 @@ def check_write(
         raise MaskedValueInWriteError(
             f"This actor may not write {', '.join(places)}, or not such a value.", paths=places
         )
+
+
+def check_replacement(shape: ResourceShape, ruling: Ruling, current: bytes) -> None:
+    """Lets a PUT pass, or refuses it: what it leaves out is erased, and nobody erases what they do not see.
+
+    Raises:
+        MaskedValueInWriteError: the record has a field that the actor does not see in clear.
+    """
+    unseen = {view.spec.path for view in ruling.fields if view.view is not View.CLEAR}
+    members = _record(current)
+    if isinstance(members, dict):
+        known = {spec.path.partition(".")[0].partition("[")[0].partition("{")[0] for spec in shape.fields}
+        present = {path for path in unseen if path.partition(".")[0].partition("[")[0] in members}
+        unknown = not known.issuperset(members)
+        if not present and not unknown:
+            return
+        unseen = present
+    raise MaskedValueInWriteError(
+        "A PUT would erase what this actor does not see: send the changed fields with PATCH.",
+        paths=tuple(sorted(unseen)),
+    )
 
 
 def _record(current: bytes | None) -> Any:
