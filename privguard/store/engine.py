@@ -37,6 +37,9 @@ class Store:
         url: ``sqlite+aiosqlite:///PATH``, as in the configuration; used with the driver that blocks.
         create: makes the file (0600) and its folder (0700) if they are not there.
 
+    Attributes:
+        file: device and inode of the file that was last written to.
+
     Raises:
         ConfigError: the URL is not understood, the file is not there, or others may read it.
     """
@@ -47,7 +50,7 @@ class Store:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         _guard(self.path)
-        self._file: tuple[int, int] | None = None
+        self.file: tuple[int, int] | None = None
         self._inherited: Pool | None = None
         self._engine = self._new_engine()
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -120,9 +123,9 @@ class Store:
         found = _identity(self.path)
         if found is None:
             raise StoreUnavailableError("The database file is gone: put it back.")
-        if found != self._file:
+        if found != self.file:
             self._engine.dispose()
-            self._file = found
+            self.file = found
 
 
 def _begin(connection: Connection) -> None:

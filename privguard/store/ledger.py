@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from privguard.audit.merkle import Tree, extend, leaf_hash, needed
+from privguard.audit.merkle import extend, leaf_hash, needed
 from privguard.audit.record import Draft, columns, drafts, encode, link, parse, subject_columns
 from privguard.crypto.envelope import NONCE_BYTES, seal
 from privguard.crypto.keyring import Keyring
@@ -90,7 +90,7 @@ class Ledger:
         self._entropy = entropy
         self._origin = origin
         self._keys = SubjectKeys(keyring, entropy)
-        self._erasures = 0
+        self._remembered_of: tuple[tuple[int, int] | None, int] = None, 0
 
     def append(self, entries: Sequence[Entry]) -> list[AuditReceipt | AuditUnavailableError]:
         """Appends entries in the order given; durable when this returns.
@@ -103,11 +103,11 @@ class Ledger:
             state, recall = self._read(connection, entries)
             batch = _Batch(connection, state, recall)
             placed = [batch.place(entry, self._seal) for entry in entries]
-            tree = batch.finish()
-        self._keys.remember(recall.met)
-        root = tree.root()
+            size, root = batch.finish()
+        if size > state.tree.size:  # or else the rows of the keys that were made are not written either
+            self._keys.remember(recall.met)
         return [
-            AuditReceipt(self._origin, place, tree.size, root) if isinstance(place, int) else place
+            AuditReceipt(self._origin, place, size, root) if isinstance(place, int) else place
             for place in placed
         ]
 
@@ -115,9 +115,10 @@ class Ledger:
         ids = [entry.event.event_id for entry in entries]
         recall = self._keys.recall(list(chain.from_iterable(entry.clients for entry in entries)))
         state = read_state(connection, ids, list(recall.names.values()))
-        if state.erasures != self._erasures:  # some of what was remembered is destroyed (L13)
+        remembered_of = (self._store.file, state.erasures)
+        if remembered_of != self._remembered_of:  # some keys are destroyed (L13), or it is another database
             self._keys.forget()
-            self._erasures = state.erasures
+            self._remembered_of = remembered_of
             return self._read(connection, entries)
         self._keys.complete(recall, state.wrapped)
         return state, recall
@@ -171,16 +172,17 @@ class _Batch:
         rows.subjects.extend((index, *row) for row in subject_columns(leaf))
         return index
 
-    def finish(self) -> Tree:
-        """Writes what was placed; the tree with it."""
+    def finish(self) -> tuple[int, bytes]:
+        """Writes what was placed; size and root of the tree with it."""
         rows, tree = self._rows, self._tree
         if not rows.events:
-            return tree
+            return tree.size, tree.root()
         held = {span.level: read_span(self._connection, span) for span in needed(tree, len(rows.events))}
         tree, rows.tiles = extend(tree, rows.hashes, held)
         rows.heads = self._heads
-        write(self._connection, rows, tree)
-        return tree
+        root = tree.root()
+        write(self._connection, rows, tree, root)
+        return tree.size, root
 
     def _find(self, entry: Entry) -> Placed | None:
         """Where the entry is already, in this batch or in the log; None if it is new."""

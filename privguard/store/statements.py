@@ -139,7 +139,7 @@ def read_leaves(connection: Connection, indexes: Sequence[int]) -> dict[int, byt
     return dict(connection.execute(_LEAVES, (_json(indexes),)))
 
 
-def write(connection: Connection, rows: Rows, tree: Tree) -> None:
+def write(connection: Connection, rows: Rows, tree: Tree, root: bytes) -> None:
     """Everything of a batch; the caller's transaction makes it one."""
     run = connection.execute
     if rows.fresh:
@@ -154,7 +154,7 @@ def write(connection: Connection, rows: Rows, tree: Tree) -> None:
     if rows.tiles:
         cells = _json([(tile.level, tile.n) for tile in rows.tiles])
         run(_TILES, (cells, b"".join(t.data for t in rows.tiles), b"".join(t.root for t in rows.tiles)))
-    run(_PUT_STATE, (tree.size, b"".join(tree.edge), tree.root()))
+    run(_PUT_STATE, (tree.size, b"".join(tree.edge), root))
 
 
 def _packed(rows: Iterable[tuple[Any, ...]]) -> tuple[str, bytes]:

@@ -234,17 +234,33 @@ def test_s16_a_client_whose_key_row_was_swapped_cannot_be_put_on_record(tmp_path
     log.close()
 
 
-def test_keys_that_were_destroyed_are_forgotten_by_every_process(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
-    log.submit(access("a")).result(5)
-    with raw(tmp_path) as connection:  # what erasure does
+def erase_every_client(folder: Path) -> None:
+    with raw(folder) as connection:
         connection.execute("DELETE FROM subject")
         connection.execute("UPDATE tree_state SET erasures = erasures + 1")
+
+
+def test_l13_keys_that_were_destroyed_are_forgotten_by_a_running_writer(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    log.submit(access("a")).result(5)
+    erase_every_client(tmp_path)
     log.submit(access("a")).result(5)
     log.close()
-    first, second = [parse(leaf).groups[0].subjects[0] for leaf in check_whole(tmp_path)]
+    first, second = [parse(leaf).groups[0].subjects[0] for leaf in check_whole(tmp_path, erased=1)]
     assert first[0] != second[0]
     assert second[1:] == (1, -1)
+
+
+def test_a_key_made_for_an_entry_that_is_not_written_is_not_used_later(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    event = access("a")
+    log.submit(event).result(5)
+    erase_every_client(tmp_path)
+    with pytest.raises(AuditUnavailableError, match="two different entries"):
+        log.submit(event).result(5)
+    log.submit(access("a")).result(5)
+    log.close()
+    check_whole(tmp_path, erased=1)
 
 
 def test_files_are_their_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
