@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,17 +43,35 @@ def directus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crm]:
         yield seed_directus(server)
 
 
+POCKETBASE_IDENTITY = {  # it has no who-am-I route, but a list of accounts that holds the caller alone
+    "whoami": "/api/collections/users/records?perPage=2",
+    "id": "items[*].id",
+    "roles": "items[*].role",
+    "branch": "items[*].branch",
+}
+DIRECTUS_IDENTITY = {
+    "whoami": "/users/me?fields=id,role.name,branch",
+    "credentials": ["authorization", "cookie:directus_session_token"],
+    "id": "data.id",
+    "roles": "data.role.name",
+    "branch": "data.branch",
+}
+IN_PARTS = "max_body = 1024"
+
+
 @pytest.fixture(scope="session")
 def guarded_pocketbase(pocketbase: Crm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """The gateway before PocketBase, which says who holds a token by a list that holds the caller alone."""
-    identity = {
-        "whoami": "/api/collections/users/records?perPage=2",
-        "id": "items[*].id",
-        "roles": "items[*].role",
-        "branch": "items[*].branch",
-    }
+    """The gateway before PocketBase."""
+    folder = tmp_path_factory.mktemp("gateway") / "whole"
+    with guarded(pocketbase, folder, "pocketbase", POCKETBASE_IDENTITY) as door:
+        yield door
+
+
+@pytest.fixture
+def pocketbase_in_parts(pocketbase: Crm, tmp_path: Path) -> Iterator[Guarded]:
+    """The same, but nearly every answer is larger than what is held, and leaves in parts."""
     with guarded(
-        pocketbase, tmp_path_factory.mktemp("gateway") / "pocketbase", "pocketbase", identity
+        pocketbase, tmp_path / "parts", "pocketbase", POCKETBASE_IDENTITY, settings=IN_PARTS
     ) as door:
         yield door
 
@@ -60,12 +79,13 @@ def guarded_pocketbase(pocketbase: Crm, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def guarded_directus(directus: Crm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """The gateway before Directus; its accounts sign in with a token or a session cookie."""
-    identity = {
-        "whoami": "/users/me?fields=id,role.name,branch",
-        "credentials": ["authorization", "cookie:directus_session_token"],
-        "id": "data.id",
-        "roles": "data.role.name",
-        "branch": "data.branch",
-    }
-    with guarded(directus, tmp_path_factory.mktemp("gateway") / "directus", "directus", identity) as door:
+    folder = tmp_path_factory.mktemp("gateway") / "whole"
+    with guarded(directus, folder, "directus", DIRECTUS_IDENTITY) as door:
+        yield door
+
+
+@pytest.fixture
+def directus_in_parts(directus: Crm, tmp_path: Path) -> Iterator[Guarded]:
+    """The same, but nearly every answer is larger than what is held, and leaves in parts."""
+    with guarded(directus, tmp_path / "parts", "directus", DIRECTUS_IDENTITY, settings=IN_PARTS) as door:
         yield door

@@ -59,7 +59,7 @@ class Guarded:
     def ask(self, who: str | None, method: str, target: str, **more: Any) -> Answer:
         """A request through the gateway; `json`, `body` and `headers` as of `Gateway.ask`."""
         answer = self.gateway.ask(who, method, target, **more)
-        self._sweep(who, answer)
+        self.sweep(who, answer)
         self._on_record(who, method, answer)
         return answer
 
@@ -130,9 +130,8 @@ class Guarded:
                 found = [text for text in texts if any(form in held for form in _forms(text))]
                 assert found == [], f"{file.name}: {found}"
 
-    # of every answer
-
-    def _sweep(self, who: str | None, answer: Answer) -> None:
+    def sweep(self, who: str | None, answer: Answer) -> None:
+        """No answer holds a value that is masked or withheld, or a header of the upstream's own."""
         held = answer.body + repr(dict(answer.headers)).encode()
         staff = [each.id for each in self.crm.staff.values()]
         texts = [
@@ -151,7 +150,7 @@ class Guarded:
         leaf = self.leaf(answer)
         assert leaf["status"] == answer.status
         assert leaf.get("problem", "") == answer.problem
-        actor = self.crm.staff[who].id if who in self.crm.staff else ""
+        actor = self.crm.staff[who].id if who is not None else ""
         unread = (
             answer.problem == "malformed-request" and leaf["actor"] == ""
         )  # refused before it is asked who
@@ -163,19 +162,21 @@ class Guarded:
 
 
 @contextmanager
-def guarded(crm: Crm, folder: Path, policy: str, identity: Mapping[str, Any]) -> Iterator[Guarded]:
+def guarded(
+    crm: Crm, folder: Path, policy: str, identity: Mapping[str, Any], *, settings: str = ""
+) -> Iterator[Guarded]:
     """A gateway before a seeded upstream until the block ends.
 
     Args:
         policy: name of the policy beside this file.
         identity: settings of `[identity.upstream]`.
+        settings: further lines of `[gateway]`.
     """
     lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in identity.items())
     section = f'[identity]\nmode = "upstream"\n[identity.upstream]\ncache_seconds = 300\n{lines}'
     with relay(urlsplit(crm.server.url).port or 0) as between:
-        gateway = make_gateway(
-            folder, between.port, policy=(HERE / f"{policy}.yaml").read_text(), identity=section
-        )
+        rules = (HERE / f"{policy}.yaml").read_text()
+        gateway = make_gateway(folder, between.port, policy=rules, identity=section, gateway=settings)
         gateway.tokens = {key: staff.token for key, staff in crm.staff.items()}
         gateway.start()
         try:

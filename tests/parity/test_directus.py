@@ -213,6 +213,29 @@ def test_m06_an_export_leaves_masked_by_whom_may_export(guarded_directus: Guarde
     assert len(set(noted)) == len(rows)
 
 
+@pytest.mark.parametrize(
+    ("fields", "columns"),
+    [
+        ("*.*", 11),
+        ("id,mobile,branch,manager.phone,cards.pan", 3),
+        ("id,branch,rm_ids,user_updated,meta.kyc.risk", 2),
+    ],
+)
+def test_m04_an_export_is_governed_by_what_it_holds(
+    guarded_directus: Guarded, fields: str, columns: int
+) -> None:
+    answer = guarded_directus.get("rm_manager", f"{SEED}&export=csv&fields={fields}")
+    rows = list(csv.DictReader(io.StringIO(answer.body.decode())))
+    assert len(rows) == len(seen_by("rm_manager"))
+    assert len(rows[0]) == columns
+
+
+@pytest.mark.parametrize("fields", ["id,mobile", "mobile,branch"])
+def test_m16_an_export_without_what_is_judged_by_is_empty(guarded_directus: Guarded, fields: str) -> None:
+    answer = guarded_directus.get("rm_manager", f"{SEED}&export=csv&fields={fields}")
+    assert answer.problem == "unreadable-response" or answer.body == b"id,mobile\n"
+
+
 @pytest.mark.parametrize("query", ["export=xml", "export=yaml", "export=csv&export=csv", "export[]=csv"])
 def test_m06_other_exports_are_refused_to_exporters_too(guarded_directus: Guarded, query: str) -> None:
     guarded_directus.refuse("rm_manager", "GET", f"{CLIENTS}?{query}", as_="filter-not-permitted")
@@ -323,6 +346,13 @@ def test_nobody_without_credentials_that_hold(guarded_directus: Guarded) -> None
     guarded_directus.refuse(None, "GET", f"{ONE}?access_token={tokens}", as_="unauthenticated")
     for headers in ({"Authorization": "Bearer x"}, {"Cookie": "directus_session_token=x"}, {"Cookie": "x=y"}):
         guarded_directus.refuse(None, "GET", ONE, as_="unauthenticated", headers=headers)
+
+
+def test_an_administrator_of_the_crm_is_nobody_to_the_policy(guarded_directus: Guarded) -> None:
+    bearer = {"Authorization": f"Bearer {guarded_directus.crm.server.token}"}
+    with guarded_directus.unasked():
+        answer = guarded_directus.gateway.get(None, ONE, headers=bearer)
+    assert answer.problem == "not-permitted"
 
 
 def test_s11_of_two_credentials_the_upstream_says_which_counts(guarded_directus: Guarded) -> None:
@@ -481,6 +511,19 @@ def test_m15_a_text_where_a_number_belongs_is_masked_all_the_same(guarded_direct
     answer = guarded_directus.get("rm", target)
     assert answer.json()["data"]["balance"] == "****"
     assert b"canary-of-a-balance" not in answer.body
+
+
+# -- large answers ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_in_parts_is_the_same(guarded_directus: Guarded, directus_in_parts: Guarded) -> None:
+    targets = [SEED, f"{SEED}&fields=*.*.*", f"{SEED}&export=json", f"{ONE}?fields=*.*.*"]
+    for target in (*targets, "/items/cards?fields=*,client.*"):
+        whole, parts = (door.get("rm", target) for door in (guarded_directus, directus_in_parts))
+        assert "content-length" not in parts.headers  # or this test shows nothing
+        assert parts.body == whole.body
+    assert alike(directus_in_parts.get("rm", OTHERS)) == alike(directus_in_parts.get("rm", NOBODYS))
+    directus_in_parts.assert_nothing_kept()
 
 
 # -- what is kept -------------------------------------------------------------------------------------------

@@ -389,6 +389,19 @@ def test_m06_an_error_that_echoes_a_value_is_replaced(guarded_pocketbase: Guarde
     assert b"ECHO" not in answer.body
 
 
+# -- large answers ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_in_parts_is_the_same(guarded_pocketbase: Guarded, pocketbase_in_parts: Guarded) -> None:
+    targets = [f"{CLIENTS}?sort=id", f"{CLIENTS}?sort=id&expand=manager.clients_via_manager,cards_via_client"]
+    for target in (*targets, f"{ONE}?expand=manager.clients_via_manager"):
+        whole, parts = (door.get("rm", target) for door in (guarded_pocketbase, pocketbase_in_parts))
+        assert "content-length" not in parts.headers  # or this test shows nothing
+        assert parts.body == whole.body
+    assert alike(pocketbase_in_parts.get("rm", OTHERS)) == alike(pocketbase_in_parts.get("rm", NOBODYS))
+    pocketbase_in_parts.assert_nothing_kept()
+
+
 # -- what is kept -------------------------------------------------------------------------------------------
 
 
