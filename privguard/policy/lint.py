@@ -215,8 +215,10 @@ def _steering(document: Document) -> Iterator[Finding]:
         cls for r in content.rules if r.show and "update" in (r.action or SHOWN) for cls in r.show.clear or ()
     }
     for name, resource in content.resources.items():
-        for path in sorted((paths | {resource.tier or ""}) & set(resource.fields) - {resource.id or "id"}):
-            field = resource.fields[path]
+        steering = (paths | {resource.tier or ""}) - {resource.id or "id"}
+        for path, field in resource.fields.items():
+            if path.removesuffix("[*]") not in steering:
+                continue
             cls = field.cls if isinstance(field, FieldDef) else field
             if cls and cls in updated and cls in content.classes and content.classes[cls].write != "never":
                 message = f"rules decide by `{path}`, and whoever sees it in clear may write it"

@@ -207,6 +207,7 @@ class _Check(Struct, frozen=True):
             yield f"expected fields, got {_said(trial)}"
         else:
             yield from self._fields(trial, case.expect or {})
+            yield from self._misshapen(trial)
         for path in case.absent:
             yield from self._absent(trial, path)
         if case.rule and case.rule not in rules:
@@ -247,6 +248,16 @@ class _Check(Struct, frozen=True):
                     yield f"{path}: expected {wanted}, got {view.view.label}"
             else:
                 yield from self._value(view, wanted)
+
+    def _misshapen(self, trial: Trial) -> Iterator[str]:
+        """Fields that are shown as one value where the record has a list or parts: those never leave."""
+        record = self.suite.record(self.case) or {}
+        for view in trial.fields:
+            path = view.spec.path
+            if view.view is View.WITHHELD or view.spec.nested is not None:
+                continue
+            if any(isinstance(value, list | dict) for value in _values(record, notation.steps(path))):
+                yield f"{path}: the record has no single value there (such as {path}[*], or {path}.part)"
 
     def _value(self, view: FieldView, wanted: object) -> Iterator[str]:
         path = view.spec.path

@@ -287,6 +287,8 @@ def test_who_writes_what_rules_decide_by_decides_who_sees() -> None:
     fields = {**FIELDS, "branch": "name"}
     clear = changed(SHOW, show={"clear": ["name"], "masked": ["contact", "money"]})
     assert "rules decide by `branch`" in only(clear, client={"fields": fields})
+    listed = {**FIELDS, "rm_ids[*]": "name"}
+    assert "rules decide by `rm_ids[*]`" in only(clear, client={"fields": listed})
     assert findings(client={"fields": fields}) == []  # nobody sees it in clear, so nobody may write it
     never = {**CLASSES, "name": {"mask": "email", "write": "never"}}
     assert findings(clear, client={"fields": fields}, classes=never) == []

@@ -105,6 +105,10 @@ def test_rows_that_hold(row: str) -> None:
             "as: guest, record: zhang, expect: permitted",
             "expected permitted, got not-permitted (No rule gives",
         ),
+        (
+            "as: lin, record: {mobile: [1], rm_ids: [rm.li], branch: x, tier: mass}",
+            "mobile: the record has no single",
+        ),
         ("as: lin, record: broken, expect: {'more{json}.x': 5}", "more{json}.x: expected 5, got nothing"),
         ("as: lin, record: broken, expect: {'cards[*].pan': [1]}", "cards[*].pan: expected [1], got []"),
         ("as: lin, record: broken, expect: {'by.*': [1]}", "by.*: expected [1], got []"),
