@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, Struct
 
 from privguard.masking.operators import Operator
 from privguard.masking.plan import HIDDEN, Array, Clear, Masking, Object, Shown
-from privguard.masking.structs import EMPTY, Kind, Layout, Row, Slot, column
+from privguard.masking.structs import EMPTY, Kind, Layout, Row, Slot, column, several
 from privguard.masking.walk import CONTAINERS, Walk, first_byte, stands
 from privguard.model import MISSING
 
@@ -32,25 +32,40 @@ class Program:
 
     def __init__(self, layout: Layout, shown: Object) -> None:
         named = dict(shown.named)
-        clear: list[tuple[int, str]] = []
+        raws: list[str] = []
+        leaves: list[tuple[int, str]] = []
         self._tasks: list[Task] = []
         self._visible: list[tuple[str, Shown]] = []
         for slot in layout.slots:
             child = named.get(slot.name) if slot.node is not None else None
             if child is not None and child is not HIDDEN:
                 self._visible.append((slot.attr, child))
+            if isinstance(child, Clear | Masking):
+                leaves.append((child.index, slot.attr))
             if isinstance(child, Clear) and slot.kind is Kind.RAW:
-                clear.append((child.index, slot.attr))
-            else:
+                raws.append(slot.attr)
+            elif not isinstance(child, Clear):
                 self._tasks.append(_task(slot, child))
-        if clear:
-            self._tasks.append(_clear_raws(clear))
+        if raws:
+            self._tasks.append(_clear_raws(raws))
+        self._leaves = [index for index, _ in leaves]
+        self._leaf_values = several([attr for _, attr in leaves])
 
     def run(self, rows: Sequence[Row], walk: Walk) -> None:
         """Masks the rows in place."""
-        if rows:
-            for task in self._tasks:
-                task(rows, walk)
+        if not rows:
+            return
+        for task in self._tasks:
+            task(rows, walk)
+        for row in rows:
+            self._note(row, walk.present)
+            if walk.present.issuperset(self._leaves):  # mostly so after the first
+                break
+
+    def _note(self, row: Row, present: set[int]) -> None:
+        for index, value in zip(self._leaves, self._leaf_values(row), strict=True):
+            if value is not UNSET and value is not EMPTY and value is not MISSING:
+                present.add(index)
 
     def shows(self, row: Row) -> bool:
         """Whether a masked row holds anything of the upstream's."""
@@ -66,12 +81,10 @@ def _task(slot: Slot, shown: Shown | None) -> Task:
     if shown is None or shown is HIDDEN:
         return _set_all(slot.attr, UNSET if shown is None else None)
     match slot.kind, shown:
-        case Kind.TYPED, Masking(index, operator):
-            return _mask_column(slot.attr, index, operator)
-        case Kind.READ, Masking(index, operator):
-            return _mask_read(slot.attr, index, operator)
-        case ((Kind.TYPED | Kind.READ), Clear(index)):
-            return _note_present(slot.attr, index, UNSET if slot.kind is Kind.TYPED else MISSING)
+        case Kind.TYPED, Masking(operator=operator):
+            return _mask_column(slot.attr, operator)
+        case Kind.READ, Masking(operator=operator):
+            return _mask_read(slot.attr, operator)
         case Kind.RAWS, Array(Clear(index)):
             return _clear_lists(slot.attr, index)
         case ((Kind.TYPEDS | Kind.READ), Array(Clear(index))):
@@ -91,74 +104,46 @@ def _set_all(attr: str, value: Any) -> Task:
     return lambda rows, _walk: _put(rows, attr, repeat(value, len(rows)))
 
 
-def _note_present(attr: str, index: int, absent: Any) -> Task:
+def _mask_column(attr: str, operator: Operator) -> Task:
+    get = attrgetter(attr)
+
     def task(rows: Sequence[Row], walk: Walk) -> None:
-        if index not in walk.present and any(value is not absent for value in map(attrgetter(attr), rows)):
-            walk.present.add(index)
-
-    return task
-
-
-def _mask_column(attr: str, index: int, operator: Operator) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        values = column(rows, attr)
+        values = list(map(get, rows))
         masked = operator.column(values)
-        _put_masked(rows, attr, index, values, masked, walk)
+        _put(rows, attr, _hidden(values, masked) if walk.hide is None else masked)
 
     return task
 
 
-def _mask_read(attr: str, index: int, operator: Operator) -> Task:
+def _mask_read(attr: str, operator: Operator) -> Task:
     def task(rows: Sequence[Row], walk: Walk) -> None:
-        values = [UNSET if value is MISSING else value for value in map(attrgetter(attr), rows)]
-        _put_masked(rows, attr, index, values, [operator.of(value) for value in values], walk)
+        values = [UNSET if value is MISSING else value for value in column(rows, attr)]
+        masked = [operator.of(value) for value in values]
+        _put(rows, attr, _hidden(values, masked) if walk.hide is None else masked)
 
     return task
 
 
-def _put_masked(
-    rows: Sequence[Row], attr: str, index: int, values: Sequence[Any], masked: Sequence[Any], walk: Walk
-) -> None:
-    if index not in walk.present and any(value is not UNSET for value in masked):
-        walk.present.add(index)
-    if walk.hide is None:
-        masked = [
-            None if mask is UNSET and value is not UNSET else mask
-            for value, mask in zip(values, masked, strict=True)
-        ]
-    _put(rows, attr, masked)
+def _hidden(values: Sequence[Any], masked: Sequence[Any]) -> list[Any]:
+    """The masks, with null for what could not be masked."""
+    pairs = zip(values, masked, strict=True)
+    return [None if mask is UNSET and value is not UNSET else mask for value, mask in pairs]
 
 
-def _clear_raws(fields: Sequence[tuple[int, str]]) -> Task:
-    attrs = [attr for _, attr in fields]
-    get: Any = attrgetter(*attrs) if len(attrs) > 1 else lambda row: (getattr(row, attrs[0]),)
+def _clear_raws(attrs: Sequence[str]) -> Task:
+    get = several(attrs)
 
     def task(rows: Sequence[Row], walk: Walk) -> None:
-        table = list(map(get, rows))
-        held = b"".join(chain.from_iterable(table))
+        held = b"".join(chain.from_iterable(map(get, rows)))
         if b"{" in held or b"[" in held:  # in a text, or a container where a scalar was classified
             for attr in attrs:
                 _put(rows, attr, [_scalar(value, walk.hide) for value in column(rows, attr)])
-            table = list(map(get, rows))
-            _note_scalars(fields, table, walk, (UNSET,) if walk.hide is UNSET else (UNSET, None))
-        else:
-            _note_scalars(fields, table, walk, ())
 
     return task
 
 
 def _scalar(value: Raw, hide: Any) -> Any:
     return hide if value is not EMPTY and first_byte(value) in CONTAINERS else value
-
-
-def _note_scalars(
-    fields: Sequence[tuple[int, str]], table: Sequence[Sequence[Any]], walk: Walk, hidden: Sequence[Any]
-) -> None:
-    for position, (index, _) in enumerate(fields):
-        if index in walk.present:
-            continue
-        if any(row[position] is not EMPTY and row[position] not in hidden for row in table):
-            walk.present.add(index)
 
 
 def _clear_lists(attr: str, index: int) -> Task:

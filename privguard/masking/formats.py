@@ -67,15 +67,23 @@ def _national(text: str) -> str:
 
 MOBILE: Final = Form(r"(1[3-9][0-9])[0-9]{4}([0-9]{4})", tidy=_national)
 RESIDENT_ID: Final = Form(r"([1-9])[0-9]{16}([0-9Xx])")
-PAN_LAST4: Final = Form(r"[0-9]{9,15}([0-9]{4})", tidy=_bare)
+PAN: Final = Form(r"[0-9]{9,15}([0-9]{4})", tidy=_bare)
 PAN_BIN_LAST4: Final = Form(r"([0-9]{6})[0-9]{5,9}([0-9]{4})", tidy=_bare)
 IBAN: Final = Form(r"([A-Z]{2})[0-9]{2}[A-Z0-9]{7,26}([A-Z0-9]{4})", tidy=lambda text: _bare(text).upper())
 EMAIL: Final = Form(
-    r"([A-Za-z0-9])[A-Za-z0-9._%+-]{2,63}(@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})",
+    r"([A-Za-z0-9])[A-Za-z0-9._%+-]{2,63}+(@[A-Za-z0-9-]{1,63}+\.[A-Za-z0-9.-]{2,190})",
 )
-_DAY: Final = r"-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_DAY: Final = "-[01][0-9]-[0-3][0-9]"
 _CLOCK: Final = r"(?:[T ][0-9:.,+Z-]{1,30})?"
 YEAR: Final = Form(rf"([12][0-9]{{3}}){_DAY}{_CLOCK}", seam="")
+
+
+def pans(values: Sequence[str]) -> list[str] | None:
+    """The last four digits of many card numbers, as ``PAN`` gives them; None where one has another form."""
+    joined, lengths = "".join(values), set(map(len, values))
+    if not (joined.isascii() and joined.isdecimal() and min(lengths) >= 13 and max(lengths) <= 19):
+        return None
+    return [FULL + value[-4:] for value in values]
 
 
 # -- dates and numbers --------------------------------------------------------------------------------------
@@ -135,9 +143,11 @@ def name(value: str) -> str:
 
 def names(values: Sequence[str]) -> list[str] | None:
     """The same for many; None where one of them is not wholly Chinese."""
-    lengths = list(map(len, values))
+    lengths = set(map(len, values))
     if min(lengths) < 2 or max(lengths) > _LONGEST_NAME or not _HAN.fullmatch("".join(values)):
         return None
+    if _COMPOUND.isdisjoint([value[:2] for value in values]):
+        return [value[0] + _STARS for value in values]
     return [_surname(value) for value in values]
 
 
@@ -147,13 +157,24 @@ def _surname(text: str) -> str:
 
 # -- parts --------------------------------------------------------------------------------------------------
 
-_ENOUGH: Final = re.compile(r"(?:[\W_]*[^\W_]){4}")
+_ENOUGH: Final = re.compile(r"(?:[\W_]*+[^\W_]){4}")
 
 
-def partial(value: str | int | float, first: int, last: int, fill: str) -> str:
-    """The first and last characters, if at least four letters or digits stay hidden between them."""
+def partial(value: str | int | float, first: int, last: int, run: str) -> str:
+    """The first and last characters around ``run``, if at least four letters or digits stay hidden."""
     text = (value if isinstance(value, str) else str(value)).strip()
     end = len(text) - last
-    if end - first < 4 or not _ENOUGH.match(text, first, end):
-        return FULL
-    return text[:first] + fill * 4 + text[end:]
+    hidden = text[first:end] if end > first else ""
+    if (len(hidden) >= 4 and hidden.isalnum()) or _ENOUGH.match(hidden):
+        return text[:first] + run + text[end:]
+    return FULL
+
+
+def partials(values: Sequence[str], first: int, last: int, run: str) -> list[str] | None:
+    """The same for many; None where one of them is not as it should be."""
+    if min(map(len, values)) < first + last + 4 or list(map(str.strip, values)) != values:
+        return None
+    hidden = [value[first : len(value) - last] for value in values]
+    if not ("".join(hidden).isalnum() or all(map(_ENOUGH.match, hidden))):
+        return None
+    return [value[:first] + run + value[len(value) - last :] for value in values]

@@ -31,6 +31,8 @@ TOKEN_PREFIX: Final = "tok_"  # noqa: S105  # says what it is, opens nothing
 BANDS: Final = (10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 10_000_000)
 """Steps of ``band`` where the policy names none."""
 
+_FEW: Final = 3
+"""Values up to which a column is slower than one by one."""
 _TEXT: Final[frozenset[type]] = frozenset({str})
 _CODE: Final[frozenset[type]] = frozenset({str, int})
 _NUMBER: Final[frozenset[type]] = frozenset({str, int, float})
@@ -83,7 +85,7 @@ class Operator(Struct, frozen=True):
 
     def column(self, values: list[Any]) -> list[Any]:
         """The same for many values, each None, UNSET or of an accepted type."""
-        if self.many is not None and values:
+        if self.many is not None and len(values) > _FEW:
             try:
                 masked = self.many(values)
             except Exception:  # noqa: BLE001  # one value is at fault: each is judged alone below
@@ -139,15 +141,6 @@ def looks_masked(mask: Mask, value: object) -> bool:
 # -- how each is made ----------------------------------------------------------------------------------------
 
 
-def _texts(many: Callable[[Sequence[str]], list[str] | None]) -> Many:
-    """Gives a column over only if all of it is text."""
-
-    def checked(values: Sequence[Any]) -> list[str] | None:
-        return many(values) if set(map(type, values)) == _TEXT else None
-
-    return checked
-
-
 def _form(form: formats.Form) -> Callable[[Mapping[str, Any], Use], tuple[One, Many | None]]:
     return lambda _args, _use: (form.one, form.many)
 
@@ -163,11 +156,19 @@ def _constant(args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
 
 def _partial(args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
     first, last, fill = _parts(args)
-    return lambda value: formats.partial(value, first, last, fill), None
+    run = fill * 4
+    return (
+        lambda value: formats.partial(value, first, last, run),
+        lambda values: formats.partials(values, first, last, run),
+    )
+
+
+def _pan(_args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
+    return formats.PAN.one, formats.pans
 
 
 def _name(_args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
-    return formats.name, _texts(formats.names)
+    return formats.name, formats.names
 
 
 def _age_band(args: Mapping[str, Any], use: Use) -> tuple[One, Many | None]:
@@ -177,7 +178,7 @@ def _age_band(args: Mapping[str, Any], use: Use) -> tuple[One, Many | None]:
         today = use.tools.today()
         return [formats.age_band(value, today, width) for value in values]
 
-    return lambda value: formats.age_band(value, use.tools.today(), width), _texts(many)
+    return lambda value: formats.age_band(value, use.tools.today(), width), many
 
 
 def _band(args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
@@ -270,7 +271,7 @@ KINDS: Final[Mapping[str, _Kind]] = {
     "withhold": _Kind(_NUMBER, _withhold, _always(r"(?!)")),
     "constant": _Kind(_NUMBER, _constant, lambda args: re.escape(_text(args))),
     "partial": _Kind(_CODE, _partial, _like_partial),
-    "pan_last4": _Kind(_CODE, _form(formats.PAN_LAST4), _always(rf"{_STARS}[0-9]{{4}}")),
+    "pan_last4": _Kind(_CODE, _pan, _always(rf"{_STARS}[0-9]{{4}}")),
     "pan_bin_last4": _Kind(_CODE, _form(formats.PAN_BIN_LAST4), _always(rf"[0-9]{{6}}{_STARS}[0-9]{{4}}")),
     "cn_mobile_3_4": _Kind(_CODE, _form(formats.MOBILE), _always(rf"[0-9]{{3}}{_STARS}[0-9]{{4}}")),
     "cn_id_1_1": _Kind(_CODE, _form(formats.RESIDENT_ID), _always(rf"[0-9]{_STARS}[0-9Xx]")),

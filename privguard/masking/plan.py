@@ -42,13 +42,12 @@ def reaches(plan: AccessPlan) -> tuple[Reach, ...]:
 
 def _reach(strongest: FieldView, weakest: FieldView) -> Reach:
     masks = [mask for mask in (_mask(strongest), _mask(weakest), strongest.spec.mask) if mask is not None]
+    types = [accepted(mask) for mask in masks if mask.operator not in ("clear", "withhold")]
     return Reach(
-        ever_shown=strongest.view is not View.WITHHELD,
+        ever_shown=strongest.view is not View.WITHHELD and (is_clear(strongest) or bool(types)),
         ever_clear=is_clear(strongest),
         always_clear=is_clear(weakest),
-        types=frozenset().union(
-            *(accepted(mask) for mask in masks if mask.operator not in ("clear", "withhold"))
-        ),
+        types=frozenset().union(*types),
     )
 
 

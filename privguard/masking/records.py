@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw, Struct
 
 from privguard.errors import AccessDeniedError
 from privguard.masking.columns import Program
@@ -107,12 +107,28 @@ class RecordMasker:
         Returns:
             For each a struct or dictionary to be encoded, or a ``Refusal``.
         """
-        if isinstance(reader, JsonReader):
-            try:
-                return self.structs([self._decode(value) for value in values], call)
-            except (msgspec.ValidationError, OddError):
-                pass
-        return self.walk(values, reader, call)
+        if not isinstance(reader, JsonReader):
+            return self.walk(values, reader, call)
+        rows = list(map(self._row, values))
+        fitting = [at for at, row in enumerate(rows) if row is not None]
+        others = [at for at, row in enumerate(rows) if row is None]
+        left: list[Any] = [None] * len(rows)
+        for ats, masked in (
+            (fitting, self.structs([rows[at] for at in fitting], call)),
+            (others, self.walk([values[at] for at in others], reader, call)),
+        ):
+            for at, each in zip(ats, masked, strict=True):
+                left[at] = each
+        return left
+
+    def _row(self, value: Raw) -> Any:
+        """The record as a struct; None if it does not fit."""
+        try:
+            row = self._decode(value)
+            self.layout.settle([row])
+        except (msgspec.ValidationError, OddError):
+            return None
+        return row
 
     def walk(self, values: Sequence[Any], reader: Reader, call: Call) -> list[Any]:
         """The same value by value."""
@@ -168,19 +184,32 @@ class RecordMasker:
         call: Call,
     ) -> list[Any]:
         """Masks the records of each ruling together."""
+        distinct = dict.fromkeys(rulings)
+        if len(distinct) == 1:
+            return self._group(values, rulings[0], owners, mask, reader, call)
         left: list[Any] = [None] * len(values)
-        for ruling in dict.fromkeys(rulings):
+        for ruling in distinct:
             ats = [at for at, each in enumerate(rulings) if each is ruling]
-            if ruling.outcome is not Outcome.PERMITTED:
-                masked: Sequence[Any] = [Refusal(ruling, owners[at]) for at in ats]
-            else:
-                style = self._style(ruling, call.actor.tenant)
-                present = call.ledger.open(self.shape, ruling, style.fields, [owners[at] for at in ats])
-                walk = Walk(reader, call, self._hide, present)
-                masked = mask(style, [values[at] for at in ats], walk)
+            group = [values[at] for at in ats]
+            masked = self._group(group, ruling, [owners[at] for at in ats], mask, reader, call)
             for at, each in zip(ats, masked, strict=True):
                 left[at] = each
         return left
+
+    def _group(
+        self,
+        values: Sequence[Any],
+        ruling: Ruling,
+        owners: Sequence[Any],
+        mask: Callable[[_Style, Sequence[Any], Walk], Sequence[Any]],
+        reader: Reader,
+        call: Call,
+    ) -> list[Any]:
+        if ruling.outcome is not Outcome.PERMITTED:
+            return [Refusal(ruling, owner) for owner in owners]
+        style = self._style(ruling, call.actor.tenant)
+        present = call.ledger.open(self.shape, ruling, style.fields, owners)
+        return list(mask(style, values, Walk(reader, call, self._hide, present)))
 
     def _style(self, ruling: Ruling, tenant: str) -> _Style:
         style = self._styles.get((tenant, ruling))

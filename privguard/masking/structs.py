@@ -64,13 +64,15 @@ class Layout(Struct, frozen=True):
     """A struct type and what its fields are for.
 
     Attributes:
-        settled: (attribute, is a list) of fields that are read and may leave clear.
+        settled: of the fields that are read and may leave clear, the scalars, and the names of the lists.
+        weighed: names of raw fields that are read.
         recoded: fields of the policy whose clear text is decoded and encoded again.
     """
 
     type: type[Struct]
     slots: tuple[Slot, ...]
-    settled: tuple[tuple[str, bool], ...]
+    settled: tuple[Callable[[Row], Sequence[Any]], tuple[str, ...]]
+    weighed: tuple[str, ...]
     recoded: frozenset[int]
 
     def settle(self, rows: Sequence[Row]) -> None:
@@ -78,14 +80,21 @@ class Layout(Struct, frozen=True):
 
         Raises:
             OddError: one of them is neither text, whole number, boolean nor null (or a list of those).
+            msgspec.ValidationError: one of them cannot be held.
         """
-        for attr, many in self.settled:
+        for attr in self.weighed:
+            for value in column(rows, attr):
+                if value is not EMPTY:
+                    JSON.plain(value)
+        singles, lists = self.settled
+        if not _PLAIN.issuperset(map(type, chain.from_iterable(map(singles, rows)))):
+            raise OddError
+        for attr in lists:
             values = column(rows, attr)
-            if many:
-                if not {list, type(MISSING)}.issuperset(map(type, values)):
-                    raise OddError
-                values = list(chain.from_iterable(value for value in values if value is not MISSING))
-            if not _PLAIN.issuperset(map(type, values)):
+            held = chain.from_iterable(value for value in values if value is not MISSING)
+            if not {list, type(MISSING)}.issuperset(map(type, values)) or not _PLAIN.issuperset(
+                map(type, held)
+            ):
                 raise OddError
 
     def reader(self, path: Sequence[str]) -> Callable[[Row], Any]:
@@ -106,12 +115,8 @@ class Layout(Struct, frozen=True):
     def readers(self, paths: Sequence[Sequence[str]]) -> Callable[[Row], Sequence[Any]]:
         """Gives the values at several record paths, in their order."""
         slots = [self._slot(path) for path in paths]
-        if (
-            len(paths) > 1
-            and all(len(path) == 1 for path in paths)
-            and all(s.kind is Kind.READ for s in slots)
-        ):
-            return attrgetter(*[slot.attr for slot in slots])
+        if all(len(path) == 1 for path in paths) and all(slot.kind is Kind.READ for slot in slots):
+            return several([slot.attr for slot in slots])
         readers = [self.reader(path) for path in paths]
         return lambda row: [read(row) for read in readers]
 
@@ -126,6 +131,14 @@ def _member(value: Any, name: str) -> Any:
 def column(rows: Sequence[Row], attr: str) -> list[Any]:
     """The values of one field."""
     return list(map(attrgetter(attr), rows))
+
+
+def several(attrs: Sequence[str]) -> Callable[[Row], Sequence[Any]]:
+    """Gives the values of several fields of a row."""
+    if len(attrs) == 1:
+        [attr] = attrs
+        return lambda row: (getattr(row, attr),)
+    return attrgetter(*attrs) if attrs else lambda row: ()
 
 
 def lay_out(tree: Members, reaches: Sequence[Reach], reads: Iterable[str], *, nulls: bool) -> Layout:
@@ -150,16 +163,16 @@ class _Drawing:
         slots = [slot for slot in drawn if slot is not None]
         slots += [Slot(f"r{n}", name, Kind.READ, None) for n, name in enumerate(only_read)]
         read = [slot for slot in slots if slot.kind is Kind.READ and slot.node is not None]
-        settled = [(slot, _index(slot.node)) for slot in read]
+        settled = [slot for slot in read if self._reaches[_index(slot.node)].ever_clear]
         exact = [slot for slot in slots if slot.kind in (Kind.TYPED, Kind.TYPEDS, Kind.READ) and slot.node]
         return Layout(
             type=msgspec.defstruct("Record", [_field(slot) for slot in slots], gc=False, omit_defaults=True),
             slots=tuple(slots),
-            settled=tuple(
-                (slot.attr, isinstance(slot.node, Items))
-                for slot, index in settled
-                if self._reaches[index].ever_clear
+            settled=(
+                several([slot.attr for slot in settled if isinstance(slot.node, Leaf)]),
+                tuple(slot.attr for slot in settled if isinstance(slot.node, Items)),
             ),
+            weighed=tuple(slot.attr for slot in slots if slot.kind is Kind.RAW and slot.name in self._reads),
             recoded=frozenset(_index(slot.node) for slot in exact).union(
                 *(slot.child.recoded for slot in slots if slot.child is not None)
             ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from privguard.masking.ledger import Call, Refusal
-from privguard.masking.plan import HIDDEN, Array, Clear, Inner, Masking, Object, Packed, Shown
+from privguard.masking.plan import HIDDEN, Array, Clear, Hidden, Inner, Masking, Object, Packed, Shown
 from privguard.model import MISSING
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
@@ -60,24 +60,29 @@ class JsonReader:
     """Values are ``Raw``."""
 
     def members(self, value: Raw) -> Mapping[str, Raw] | None:
-        return _OBJECT.decode(value) if first_byte(value) == b"{" else None
+        try:
+            return _OBJECT.decode(value)
+        except msgspec.ValidationError:
+            return None
 
     def elements(self, value: Raw) -> Sequence[Raw] | None:
-        return _ARRAY.decode(value) if first_byte(value) == b"[" else None
+        try:
+            return _ARRAY.decode(value)
+        except msgspec.ValidationError:
+            return None
 
     def scalar(self, value: Raw) -> Any:
-        if first_byte(value) in CONTAINERS:
-            return UNSET
         try:
             return _SCALAR.decode(value)
-        except msgspec.ValidationError:  # a number that no machine number holds
+        except msgspec.ValidationError:  # a container, or a number that no machine number holds
             return UNSET
 
     def clear(self, value: Raw, *, recode: bool) -> Any:
-        first = first_byte(value)
-        if first in CONTAINERS:
-            return UNSET
-        return _SCALAR.decode(value) if recode and (first == b'"' or bytes(value) == b"-0") else value
+        try:
+            scalar = _SCALAR.decode(value)
+        except msgspec.ValidationError:
+            return UNSET if first_byte(value) in CONTAINERS else value
+        return scalar if recode and type(scalar) in (str, int) else value
 
     def plain(self, value: Raw) -> Any:
         return _PLAIN.decode(value)
@@ -147,21 +152,7 @@ class Walk:
 
     def of(self, shown: Shown, value: Any) -> Any:
         """The value as it leaves, or UNSET."""
-        match shown:
-            case Clear(index, recode):
-                return self._kept(index, self.reader.clear(value, recode=recode))
-            case Masking(index, operator):
-                return self._kept(index, operator.of(self.reader.scalar(value)))
-            case Object(hollow=hollow):
-                members, visible = self._object(shown, value)
-                return members if visible else hollow
-            case Array(each):
-                return self._array(each, value)
-            case Packed(inner):
-                return self._packed(inner, value)
-            case Inner(masker):
-                return self._nested(masker, [value])[0]
-        return None  # hidden
+        return _WAYS[type(shown)](self, shown, value)
 
     def absent(self, shown: Shown) -> Any:
         """What stands for a member that the upstream does not have."""
@@ -171,11 +162,22 @@ class Walk:
             return self.hide  # as for a refused one (M12)
         return None if shown is HIDDEN else UNSET
 
+    def _clear(self, shown: Clear, value: Any) -> Any:
+        return self._kept(shown.index, self.reader.clear(value, recode=shown.recode))
+
+    def _masked(self, shown: Masking, value: Any) -> Any:
+        return self._kept(shown.index, shown.operator.of(self.reader.scalar(value)))
+
     def _kept(self, index: int, value: Any) -> Any:
         if value is UNSET:
-            return self.hide
-        self.present.add(index)
+            value = self.hide
+        if value is not UNSET:
+            self.present.add(index)
         return value
+
+    def _member(self, shown: Object, value: Any) -> Any:
+        members, visible = self._object(shown, value)
+        return members if visible else shown.hollow
 
     def _object(self, shown: Object, value: Any) -> tuple[dict[str, Any] | None, bool]:
         """The members that leave, and whether any of them is the upstream's."""
@@ -203,7 +205,8 @@ class Walk:
             out[str(number) if shown.ordinals else key] = left
         return bool(kept)
 
-    def _array(self, each: Shown, value: Any) -> Any:
+    def _array(self, shown: Array, value: Any) -> Any:
+        each = shown.each
         elements = self.reader.elements(value)
         if elements is None:
             return UNSET
@@ -225,17 +228,31 @@ class Walk:
         lefts: list[Any] = masker.records(values, self.reader, self.call)
         return [self.hide if isinstance(left, Refusal) else left for left in lefts]
 
-    def _packed(self, inner: Shown, value: Any) -> Any:
+    def _inner(self, shown: Inner, value: Any) -> Any:
+        return self._nested(shown.masker, [value])[0]
+
+    def _packed(self, shown: Packed, value: Any) -> Any:
         text = self.reader.scalar(value)
         raw = parse_text(text) if isinstance(text, str) else None
         if raw is None:
             return self.hide
         outer, self.reader = self.reader, JSON
         try:
-            left = self.of(inner, raw)
+            left = self.of(shown.inner, raw)
         finally:
             self.reader = outer
         return left if left is UNSET or left is None else ENCODE(left).decode()
+
+
+_WAYS: Final[Mapping[type, Callable[[Walk, Any, Any], Any]]] = {
+    Clear: Walk._clear,
+    Masking: Walk._masked,
+    Hidden: lambda _walk, _shown, _value: None,
+    Object: Walk._member,
+    Array: Walk._array,
+    Packed: Walk._packed,
+    Inner: Walk._inner,
+}
 
 
 def parse_text(text: str) -> Raw | None:
