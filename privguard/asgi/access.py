@@ -147,7 +147,8 @@ class Access:
     def _answer(
         self, exchange: Exchange, target: Target, send: Send, *, head: bool = False, bodiless: bool = False
     ) -> GovernedAnswer:
-        paging = PagingRewrite(self._scope["scheme"], target.host, target.query)
+        path = target.raw_path.decode("ascii")
+        paging = PagingRewrite(self._scope["scheme"], target.host, path, target.query)
         limits = self._door.limits
         return GovernedAnswer(
             exchange, self._guard, send, limits, head=head, bodiless=bodiless, paging=paging
@@ -236,6 +237,8 @@ class Access:
         if self._begun:
             return  # the body ends without its end: the server closes the connection
         status, headers, body = problem_response(error, receipt)
+        if isinstance(error, MalformedRequestError) and self._scope.get("http_version", "").startswith("1."):
+            headers.append((b"connection", b"close"))  # S13: what follows could be part of what was refused
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
