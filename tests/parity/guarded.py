@@ -48,6 +48,7 @@ class Guarded:
 
     Attributes:
         whoami: path by which the gateway asks who holds a token.
+        made: how many clients tests have made, to number them by.
     """
 
     crm: Crm
@@ -133,13 +134,8 @@ class Guarded:
     def sweep(self, who: str | None, answer: Answer) -> None:
         """No answer holds a value that is masked or withheld, or a header of the upstream's own."""
         held = answer.body + repr(dict(answer.headers)).encode()
-        staff = [each.id for each in self.crm.staff.values()]
-        texts = [
-            *everything(),
-            *_names_hidden_from(who),
-            *staff,
-            *(each.token for each in self.crm.staff.values()),
-        ]
+        staff = [text for each in self.crm.staff.values() for text in (each.id, each.token)]
+        texts = [*everything(), *_names_hidden_from(who), *staff]
         assert [text for text in texts if any(form in held for form in _forms(text))] == []
         assert [name for name in UPSTREAMS_OWN if name in answer.headers] == []
         assert answer.headers["cache-control"] == "no-store"
@@ -151,10 +147,8 @@ class Guarded:
         assert leaf["status"] == answer.status
         assert leaf.get("problem", "") == answer.problem
         actor = self.crm.staff[who].id if who is not None else ""
-        unread = (
-            answer.problem == "malformed-request" and leaf["actor"] == ""
-        )  # refused before it is asked who
-        assert unread or leaf["actor"] == actor
+        # An ambiguous request is refused before it is asked whose it is.
+        assert leaf["actor"] in ((actor, "") if answer.problem == "malformed-request" else (actor,))
         if answer.status < 300:
             assert leaf["outcome"] == "permitted"
             noted = {path for group in leaf.get("groups", ()) for path in group.get("fields", ())}
