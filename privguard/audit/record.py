@@ -142,8 +142,8 @@ def columns(leaf: Leaf) -> Columns:
     return Columns(leaf.id, leaf.part, leaf.ts, leaf.tenant, leaf.actor, leaf.action, leaf.outcome)
 
 
-def subject_columns(leaf: Leaf) -> Iterable[tuple[str, int, int]]:
-    """The subject table's columns (token, prev, view), one row a client, from the leaf alone.
+def subject_columns(leaf: Leaf, index: int) -> Iterable[tuple[int, str, int, int]]:
+    """The subject table's columns (index, token, prev, view), one row a client, from the leaf and its place.
 
     ``view`` is the number of the strongest view in which anything left, 0 if nothing did.
 
@@ -152,13 +152,13 @@ def subject_columns(leaf: Leaf) -> Iterable[tuple[str, int, int]]:
     """
     if len(leaf.groups) == 1:
         view = _strongest(leaf, leaf.groups[0])
-        return [(token, prev, view) for token, _, prev in leaf.groups[0].subjects]
-    rows: dict[str, tuple[str, int, int]] = {}
+        return [(index, token, prev, view) for token, _, prev in leaf.groups[0].subjects]
+    rows: dict[str, tuple[int, str, int, int]] = {}
     for group in leaf.groups:
         view = _strongest(leaf, group)
         for token, _, prev in group.subjects:
-            if token not in rows or rows[token][2] < view:
-                rows[token] = (token, prev, view)
+            if token not in rows or rows[token][3] < view:
+                rows[token] = (index, token, prev, view)
     return rows.values()
 
 
@@ -188,14 +188,13 @@ def link(draft: Draft, tokens: Sequence[Iterable[str]], heads: dict[str, Head], 
     leaf.skew, leaf.ts = leaf.ts - ts, ts
     entries: dict[str, tuple[str, int, int]] = {}
     for group, named in zip(leaf.groups, tokens, strict=True):
-        group.subjects = subjects = []
-        for token in dict.fromkeys(named):
-            entry = entries.get(token)
-            if entry is None:
+        distinct = dict.fromkeys(named)
+        for token in distinct:
+            if token not in entries:
                 count, last = heads.get(token, UNSEEN)
-                entry = entries[token] = (token, count + 1, last)
                 heads[token] = (count + 1, index)
-            subjects.append(entry)
+                entries[token] = (token, count + 1, last)
+        group.subjects = [entries[token] for token in distinct]
 
 
 def drafts(event: AccessEvent) -> tuple[Draft, ...]:

@@ -61,7 +61,7 @@ class _Checked:
         for index, data in enumerate(entries):
             try:
                 leaf = parse(data)
-                subject_columns(leaf)
+                subject_columns(leaf, index)
             except LeafError:
                 self.kind = "form"
                 return

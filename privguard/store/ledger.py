@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import islice
 from sqlite3 import Connection
 from typing import Final
 
@@ -41,31 +41,39 @@ from privguard.store.statements import (
     read_state,
     write,
 )
-from privguard.store.subjects import Client, Recall, SubjectKeys
+from privguard.store.subjects import Client, DataKey, Strangers, SubjectKeys
 
 REUSED: Final = "An event id was used for two different entries: give every entry an id of its own."
 
-Groups = tuple[Sequence[Client], ...]
-"""The clients of each group of a draft."""
-
 Placed = int | AuditUnavailableError
 """Index of an entry's last leaf, or why it is not in the log."""
+
+Keys = list[DataKey | None]
+"""Of an entry's clients, in their order."""
+
+Tokens = list[list[str]]
+"""Of the clients of each group of a draft."""
 
 
 class Entry(Struct, frozen=True, eq=False):
     """An access with all that can be made of it before its place in the log is known.
 
     Attributes:
-        groups: of each draft.
-        clients: of all groups, as often as they stand there.
+        clients: of every group of every draft, as often as they stand there.
         detail: what is to be sealed, as JSON; empty if there is none.
     """
 
     event: AccessEvent
     drafts: tuple[Draft, ...]
-    groups: tuple[Groups, ...]
-    clients: Sequence[Client]
+    clients: list[Client]
     detail: bytes
+
+    def by_group(self, tokens: list[str]) -> list[Tokens]:
+        """The clients' tokens, for each draft's groups."""
+        if len(self.drafts) == 1 and len(self.drafts[0].subjects) == 1:
+            return [[tokens]]
+        rest = iter(tokens)
+        return [[list(islice(rest, len(group))) for group in draft.subjects] for draft in self.drafts]
 
 
 def prepare(event: AccessEvent) -> Entry:
@@ -75,11 +83,8 @@ def prepare(event: AccessEvent) -> Entry:
         AuditUnavailableError: no leaf can hold it.
     """
     made, tenant = drafts(event), event.tenant
-    groups = tuple(
-        tuple([(tenant, ref.kind, ref.id) for ref in group] for group in draft.subjects) for draft in made
-    )
-    clients = list(chain.from_iterable(chain.from_iterable(groups)))
-    return Entry(event, made, groups, clients, msgspec.json.encode(event.detail) if event.detail else b"")
+    clients = [(tenant, ref.kind, ref.id) for draft in made for group in draft.subjects for ref in group]
+    return Entry(event, made, clients, msgspec.json.encode(event.detail) if event.detail else b"")
 
 
 class Ledger:
@@ -100,68 +105,82 @@ class Ledger:
         """
         with self._store.write() as transaction:
             connection = driver(transaction)
-            state, recall = self._read(connection, entries)
-            batch = _Batch(connection, state, recall)
-            placed = [batch.place(entry, self._seal) for entry in entries]
+            keys, strangers, state = self._read(connection, entries)
+            batch = _Batch(connection, state, keys, strangers)
+            placed = [batch.place(entry, held, self._seal) for entry, held in zip(entries, keys, strict=True)]
             size, root = batch.finish()
         if size > state.tree.size:  # or else the rows of the keys that were made are not written either
-            self._keys.remember(recall.met)
+            self._keys.remember(strangers.met)
         return [
             AuditReceipt(self._origin, place, size, root) if isinstance(place, int) else place
             for place in placed
         ]
 
-    def _read(self, connection: Connection, entries: Sequence[Entry]) -> tuple[State, Recall]:
+    def _read(self, connection: Connection, entries: Sequence[Entry]) -> tuple[list[Keys], Strangers, State]:
+        """The log's state, and the keys of every entry's clients: None for a client that can have none."""
+        keys = [self._keys.recall(entry.clients) for entry in entries]
+        unmet = [pair for pair in zip(entries, keys, strict=True) if None in pair[1]]
+        strangers = self._keys.strangers(
+            client
+            for entry, held in unmet
+            for client, key in zip(entry.clients, held, strict=True)
+            if key is None
+        )
         ids = [entry.event.event_id for entry in entries]
-        recall = self._keys.recall(list(chain.from_iterable(entry.clients for entry in entries)))
-        state = read_state(connection, ids, list(recall.names.values()))
+        state = read_state(connection, ids, list(strangers.names.values()))
         remembered_of = (self._store.file, state.erasures)
         if remembered_of != self._remembered_of:  # some keys are destroyed (L13), or it is another database
             self._keys.forget()
             self._remembered_of = remembered_of
             return self._read(connection, entries)
-        self._keys.complete(recall, state.wrapped)
-        return state, recall
+        self._keys.meet(strangers, state.wrapped)
+        for entry, held in unmet:
+            for place, client in enumerate(entry.clients):
+                held[place] = held[place] or strangers.met.get(client)
+        return keys, strangers, state
 
-    def _seal(self, entry: Entry, recall: Recall) -> bytes:
-        keys = [recall.held[client].key for client in entry.clients]
-        key = self._keys.detail_key(entry.event.tenant, keys)
+    def _seal(self, entry: Entry, held: Sequence[DataKey]) -> bytes:
+        key = self._keys.detail_key(entry.event.tenant, [one.key for one in held])
         return seal(key, self._entropy.token(NONCE_BYTES), entry.detail, entry.event.event_id.encode())
 
 
 class _Batch:
     """The entries of one transaction, as they are given their places."""
 
-    def __init__(self, connection: Connection, state: State, recall: Recall) -> None:
+    def __init__(
+        self, connection: Connection, state: State, keys: Sequence[Keys], strangers: Strangers
+    ) -> None:
         self._connection = connection
         self._tree = state.tree
         self._ts = state.ts
-        self._recall = recall
-        self._heads = read_heads(connection, [key.token for key in recall.held.values()])
+        self._broken = strangers.broken
+        self._heads = read_heads(connection, [key.token for held in keys for key in held if key is not None])
         self._there = {(event_id, part): index for event_id, part, index in state.present}
         self._placed: dict[tuple[str, int], tuple[AccessEvent, int]] = {}
-        self._rows = Rows(fresh=recall.rows)
+        self._rows = Rows(fresh=strangers.rows)
 
-    def place(self, entry: Entry, seal_detail: Callable[[Entry, Recall], bytes]) -> Placed:
+    def place(
+        self, entry: Entry, keys: Keys, seal_detail: Callable[[Entry, Sequence[DataKey]], bytes]
+    ) -> Placed:
         """Gives an entry its leaves, or finds those it has."""
-        for client in entry.clients if self._recall.broken else ():
-            if client in self._recall.broken:
-                return AuditUnavailableError(self._recall.broken[client].detail)
-        there = self._find(entry)
+        held = [key for key in keys if key is not None]
+        if len(held) < len(keys):
+            return AuditUnavailableError(self._broken[entry.clients[keys.index(None)]].detail)
+        tokens = entry.by_group([key.token for key in held])
+        there = self._find(entry, tokens)
         if there is not None:
             return there
-        sealed = seal_detail(entry, self._recall) if entry.detail else b""
-        for draft, groups in zip(entry.drafts, entry.groups, strict=True):
-            index = self._append(draft, groups, sealed)
+        sealed = seal_detail(entry, held) if entry.detail else b""
+        for draft, named in zip(entry.drafts, tokens, strict=True):
+            index = self._append(draft, named, sealed)
             self._placed[entry.event.event_id, draft.leaf.part] = entry.event, index
             sealed = b""
         return index
 
-    def _append(self, draft: Draft, groups: Groups, sealed: bytes) -> int:
-        leaf, rows, held = draft.leaf, self._rows, self._recall.held
+    def _append(self, draft: Draft, tokens: Tokens, sealed: bytes) -> int:
+        leaf, rows = draft.leaf, self._rows
         index = self._tree.size + len(rows.events)
         self._ts = max(self._ts, leaf.ts)
-        tokens = [[held[client].token for client in group] for group in groups]
         link(draft, tokens, self._heads, index, self._ts)
         if sealed:
             leaf.detail = hashlib.sha256(sealed).hexdigest()
@@ -169,7 +188,7 @@ class _Batch:
         data = encode(leaf)
         rows.events.append((index, *columns(leaf), data))
         rows.hashes.append(leaf_hash(data))
-        rows.subjects.extend((index, *row) for row in subject_columns(leaf))
+        rows.subjects.extend(subject_columns(leaf, index))
         return index
 
     def finish(self) -> tuple[int, bytes]:
@@ -184,31 +203,32 @@ class _Batch:
         write(self._connection, rows, tree, root)
         return tree.size, root
 
-    def _find(self, entry: Entry) -> Placed | None:
+    def _find(self, entry: Entry, tokens: Sequence[Tokens]) -> Placed | None:
         """Where the entry is already, in this batch or in the log; None if it is new."""
         keys = [(entry.event.event_id, draft.leaf.part) for draft in entry.drafts]
         placed = [self._placed.get(key) for key in keys]
         if any(placed):
             same = all(found is not None and found[0] == entry.event for found in placed)
             return placed[-1][1] if same and placed[-1] is not None else AuditUnavailableError(REUSED)
-        there = [self._there.get(key) for key in keys]
-        if all(index is None for index in there):
+        indexes = [self._there[key] for key in keys if key in self._there]
+        if not indexes:
             return None
-        indexes = [index for index in there if index is not None]
         leaves = read_leaves(self._connection, indexes)
         same = len(indexes) == len(keys) and all(
-            self._same(draft, groups, leaves[index])
-            for draft, groups, index in zip(entry.drafts, entry.groups, indexes, strict=True)
+            _same(draft, named, leaves[index])
+            for draft, named, index in zip(entry.drafts, tokens, indexes, strict=True)
         )
         return indexes[-1] if same else AuditUnavailableError(REUSED)
 
-    def _same(self, draft: Draft, groups: Groups, data: bytes) -> bool:
-        """Whether a leaf of the log is this draft's, but for its place and the nonce of its detail."""
-        leaf, held = parse(data), self._recall.held
-        tokens = [list(dict.fromkeys(held[client].token for client in group)) for group in groups]
-        if [[token for token, _, _ in group.subjects] for group in leaf.groups] != tokens:
-            return False
-        leaf.ts, leaf.skew, leaf.detail = leaf.ts + leaf.skew, 0, ""
-        for group in leaf.groups:
-            group.subjects = []
-        return encode(leaf) == encode(draft.leaf)
+
+def _same(draft: Draft, tokens: Tokens, data: bytes) -> bool:
+    """Whether a leaf of the log is this draft's, but for its place and the nonce of its detail."""
+    leaf = parse(data)
+    if [[token for token, _, _ in group.subjects] for group in leaf.groups] != [
+        list(dict.fromkeys(g)) for g in tokens
+    ]:
+        return False
+    leaf.ts, leaf.skew, leaf.detail = leaf.ts + leaf.skew, 0, ""
+    for group in leaf.groups:
+        group.subjects = []
+    return encode(leaf) == encode(draft.leaf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -44,21 +44,19 @@ class SubjectRow(Struct, frozen=True, array_like=True, gc=False):
     kek_version: int
 
 
-class Recall(Struct, frozen=True):
-    """The keys of a batch of entries.
+class Strangers(Struct, frozen=True):
+    """Clients whose keys a process does not remember, and what becomes of them.
 
     Attributes:
-        held: of every client whose key is known or made.
-        names: what the rows of the others are found by.
+        names: what their rows are found by.
+        met: their keys, read or made: to be remembered once the rows of those that were made are committed.
         broken: clients that can have no key, and why.
-        met: keys to be remembered, once the rows of those that were made are committed.
         rows: of the keys that were made.
     """
 
-    held: dict[Client, DataKey] = {}
     names: dict[Client, str] = {}
-    broken: dict[Client, PrivguardError] = {}
     met: dict[Client, DataKey] = {}
+    broken: dict[Client, PrivguardError] = {}
     rows: list[SubjectRow] = []
 
 
@@ -73,33 +71,35 @@ class SubjectKeys:
         self._young: dict[Client, DataKey] = {}
         self._old: dict[Client, DataKey] = {}
 
-    def recall(self, clients: Sequence[Client]) -> Recall:
-        """What this process remembers of these clients."""
-        young = self._young
-        recall = Recall({client: key for client in clients if (key := young.get(client)) is not None})
-        for client in [client for client in clients if client not in recall.held]:
-            if client in self._old:
-                recall.held[client] = recall.met[client] = self._old[client]
+    def recall(self, clients: Sequence[Client]) -> list[DataKey | None]:
+        """The keys of clients, as far as this process remembers them at once."""
+        return list(map(self._young.get, clients))
+
+    def strangers(self, clients: Iterable[Client]) -> Strangers:
+        """What there is to do for clients whose keys ``recall`` did not give."""
+        strangers = Strangers()
+        for client in clients:
+            key = self._old.get(client)
+            if key is not None:
+                strangers.met[client] = key
                 continue
             try:
-                recall.names[client] = self.name(client)
+                strangers.names[client] = self.name(client)
             except UnicodeEncodeError:
-                recall.broken[client] = StoreUnavailableError("A client's id is not Unicode.")
-        return recall
+                strangers.broken[client] = StoreUnavailableError("A client's id is not Unicode.")
+        return strangers
 
-    def complete(self, recall: Recall, wrapped: Mapping[str, str]) -> None:
-        """Finds the other keys in rows (by name), and makes those that have none."""
-        for client, name in recall.names.items():
+    def meet(self, strangers: Strangers, wrapped: Mapping[str, str]) -> None:
+        """Unwraps the keys that have rows (by name), and makes those that have none."""
+        for client, name in strangers.names.items():
             try:
                 if name in wrapped:
-                    key = self.unwrap(client[0], name, wrapped[name])
+                    strangers.met[client] = self.unwrap(client[0], name, wrapped[name])
                 else:
-                    key, row = self._create(client, name)
-                    recall.rows.append(row)
+                    strangers.met[client], row = self._create(client, name)
+                    strangers.rows.append(row)
             except PrivguardError as error:
-                recall.broken[client] = error
-            else:
-                recall.held[client] = recall.met[client] = key
+                strangers.broken[client] = error
 
     def remember(self, keys: Mapping[Client, DataKey]) -> None:
         """Keeps keys whose rows are committed."""

@@ -60,7 +60,8 @@ def test_a_leaf_is_what_the_reference_says() -> None:
         b'"name":"clear"},"relations":["assigned"],"resource":"client","rules":["rm-read"],'
         b'"subjects":[["client-17.............",1,-1]]}],"id":"00112233445566778899aabbccddeeff",'
         b'"outcome":"permitted","policy":"abc","purpose":"service","roles":["rm"],'
-        b'"route":"GET /clients/{id}","rules":["rm-read"],"status":200,"system":"crm","tenant":"bank","ts":1700000000000000,"v":1}'
+        b'"route":"GET /clients/{id}","rules":["rm-read"],"status":200,"system":"crm","tenant":"bank",'
+        b'"ts":1700000000000000,"v":1}'
     )
 
 
@@ -82,7 +83,7 @@ def test_a_leaf_is_sorted_compact_json_and_reads_back(event: AccessEvent) -> Non
         event.outcome.value,
     )
     named = {token(ref) for one in event.disclosures for ref in one.subjects}
-    assert {row[0] for row in subject_columns(leaf)} == named
+    assert {row[1] for row in subject_columns(leaf, 9)} == named
 
 
 def strongest(event: AccessEvent, ref: SubjectRef) -> int:
@@ -103,7 +104,7 @@ def test_a_clients_columns_tell_the_strongest_view_that_left(event: AccessEvent)
     if len(distinct) < sum(len(group.fields) for group in event.disclosures):
         return  # a path named twice in one group has no one view
     (data,) = leaves(event)
-    views = {row[0]: row[2] for row in subject_columns(parse(data))}
+    views = {row[1]: row[3] for row in subject_columns(parse(data), 9)}
     assert views == {token(ref): strongest(event, ref) for one in event.disclosures for ref in one.subjects}
 
 
@@ -213,4 +214,4 @@ def test_l14_bytes_that_are_no_leaf_are_refused(data: bytes) -> None:
 def test_an_unknown_view_is_refused() -> None:
     leaf = parse(GOOD.replace(b'"clear"', b'"naked"'))
     with pytest.raises(LeafError):
-        list(subject_columns(leaf))
+        list(subject_columns(leaf, 0))

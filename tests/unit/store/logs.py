@@ -64,7 +64,7 @@ def check_whole(folder: Path, *, erased: int = 0) -> list[bytes]:
     tree, tiles = extend(Tree(), [leaf_hash(leaf) for leaf in leaves], {})
     heads: dict[str, tuple[int, int]] = {}
     for index, leaf in enumerate(parsed):
-        for token, _, _ in subject_columns(leaf):
+        for _, token, _, _ in subject_columns(leaf, index):
             heads[token] = (heads.get(token, (0, 0))[0] + 1, index)
     with raw(folder) as connection:
         select = connection.execute
@@ -82,7 +82,7 @@ def check_whole(folder: Path, *, erased: int = 0) -> list[bytes]:
             for index, (data, leaf) in enumerate(zip(leaves, parsed, strict=True))
         ]
         assert sorted(select("SELECT idx, tok, prev, view FROM event_subject").fetchall()) == sorted(
-            (index, *row) for index, leaf in enumerate(parsed) for row in subject_columns(leaf)
+            row for index, leaf in enumerate(parsed) for row in subject_columns(leaf, index)
         )
         found = {
             tok: (count, last) for tok, count, last in select("SELECT tok, count, last_idx FROM subject_head")
