@@ -108,7 +108,8 @@ class Access:
         if self._door.query_forms:
             target = target.without(_QUERY_FORMS)
         exchange.decide(_request(target, said), self._core.clock.now_us())
-        target = target.without(frozenset(name for name, _ in target.query) - exchange.passing)
+        if target.query:
+            target = target.without(frozenset(name for name, _ in target.query) - exchange.passing)
         if not exchange.verb.writes:
             if body:
                 raise MalformedRequestError(

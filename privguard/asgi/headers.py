@@ -70,11 +70,17 @@ def read_said(headers: RawHeaders, query: tuple[tuple[str, str], ...] = ()) -> S
             part, limit = _SAID[name]
             if part in said:
                 raise MalformedRequestError(f"{_title(name)} stands twice.")
-            said[part] = _read(name, value, limit)
+            said[part] = _purpose(value) if part == "purpose" else _read(name, value, limit)
     for name_, value_ in query:
         if name_ == "_purpose" or name_ == "_reveal":
             _from_query(said, name_[1:], value_)
     return Said(**said) if said else NOTHING_SAID  # type: ignore[arg-type]  # _read checks each type
+
+
+@lru_cache(maxsize=256)
+def _purpose(value: bytes) -> object:
+    """A purpose; few are in use, so they are remembered (parsing costs 10 µs)."""
+    return _read(b"privguard-purpose", value, _SAID[b"privguard-purpose"][1])
 
 
 def _read(name: bytes, value: bytes, limit: int) -> object:
@@ -303,7 +309,8 @@ def receipt_header(receipt: AuditReceipt) -> bytes:
     return f"origin={_quoted(receipt.origin)}, index={receipt.index}, root=:{root}:".encode("ascii")
 
 
-def fields_header(fields: Iterable[FieldShown]) -> bytes:
+@lru_cache(maxsize=1_024)
+def fields_header(fields: tuple[FieldShown, ...]) -> bytes:
     """``Privguard-Fields``: each field with the view it left in, as a structured list.
 
     Empty where there are none, or so many that the header would be longer than 4 KB.

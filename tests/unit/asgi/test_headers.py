@@ -281,25 +281,25 @@ def test_the_receipt_is_a_structured_dictionary() -> None:
 
 def test_the_fields_are_a_structured_list() -> None:
     raw = fields_header(
-        [
+        (
             FieldShown("mobile", View.MASKED, "cn_mobile_3_4"),
             FieldShown("name", View.CLEAR),
             FieldShown("cards[*].pan", View.MASKED, "pan_last4"),
             FieldShown("客户", View.TOKEN, "token"),
-        ]
+        )
     )
     assert raw.startswith(b"mobile;view=masked;mask=cn_mobile_3_4, name;view=clear, ")
     paths = [str(item[0]) for item in http_sf.parse(raw, tltype="list")]
     assert paths == ["mobile", "name", "cards[*].pan", "客户"]
-    assert fields_header([]) == b""
+    assert fields_header(()) == b""
 
 
 def test_the_fields_are_left_out_where_they_would_be_too_long_for_a_header() -> None:
-    assert fields_header([FieldShown(f"field_{n:04}", View.CLEAR) for n in range(400)]) == b""
+    assert fields_header(tuple(FieldShown(f"field_{n:04}", View.CLEAR) for n in range(400))) == b""
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()), st.sampled_from(View))
 def test_any_path_of_a_policy_can_be_a_header(path: str, view: View) -> None:
-    raw = fields_header([FieldShown(path, view)])
+    raw = fields_header((FieldShown(path, view),))
     ((name, parameters),) = http_sf.parse(raw, tltype="list")
     assert (str(name), str(parameters["view"])) == (path, view.label)
