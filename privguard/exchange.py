@@ -57,7 +57,7 @@ from privguard.policy import Policy
 
 
 class State(enum.IntEnum):
-    """Where an access stands (an IntEnum, for its hash is C's: the table is looked up seven times an access)."""
+    """Where an access stands; an IntEnum, whose hash is C's: the table is looked up seven times an access."""
 
     RECEIVED = enum.auto()
     IDENTIFIED = enum.auto()
