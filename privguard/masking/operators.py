@@ -174,7 +174,9 @@ def _name(_args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
 def _age_band(args: Mapping[str, Any], use: Use) -> tuple[One, Many | None]:
     width = _width(args)
 
-    def many(values: Sequence[Any]) -> list[str]:
+    def many(values: Sequence[Any]) -> list[str] | None:
+        if set(map(type, values)) != _TEXT:
+            return None
         today = use.tools.today()
         return [formats.age_band(value, today, width) for value in values]
 
@@ -281,7 +283,7 @@ KINDS: Final[Mapping[str, _Kind]] = {
     "year": _Kind(_TEXT, _form(formats.YEAR), _always(r"[0-9]{4}")),
     "age_band": _Kind(_TEXT, _age_band, _always(r"[0-9]{1,3}(?:-[0-9]{1,3}|\+)")),
     "band": _Kind(_NUMBER, _band, _like_band),
-    "hash_token": _Kind(_CODE, _hash_token, _always(rf"{TOKEN_PREFIX}\S+")),
+    "hash_token": _Kind(_CODE, _hash_token, _always(f"{TOKEN_PREFIX}.+")),
     "scan": _Kind(_TEXT, _scan, _always(r"(?!)")),
     "clear": _Kind(_NUMBER, _clear, _always(r"(?!)")),
 }

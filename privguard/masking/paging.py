@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from msgspec import Struct
 
-from privguard.masking.request_guard import is_page
+from privguard.masking.request_guard import is_page, meaning_of
 from privguard.model import ResourceShape
 
 _PLAIN: Final = re.compile(r"[!-~]{1,2000}")
@@ -37,13 +37,13 @@ def rewrite(url: str, paging: PagingRewrite, shape: ResourceShape) -> str | None
     with another paging value is withheld, and so is one to another path than was asked for.
     """
     parts = _split(url)
-    if parts is None or parts.path not in ("", paging.path):
+    if parts is None or (parts.path != paging.path and (parts.path or parts.netloc)):
         return None
-    meanings = dict(shape.params)
     query: list[tuple[str, str]] = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        pages = meanings.get(name) == ("paging",)
-        if (pages and is_page(value)) or (name in meanings and (name, value) in paging.sent):
+        meaning, _ = meaning_of(name, shape)
+        pages = meaning == ("paging",)
+        if (pages and is_page(value)) or (meaning and (name, value) in paging.sent):
             query.append((name, value))
         elif pages:
             return None
