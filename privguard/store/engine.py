@@ -38,7 +38,7 @@ class Store:
         create: makes the file (0600) and its folder (0700) if they are not there.
 
     Attributes:
-        file: device and inode of the file that was last written to.
+        file: device and inode of the file that was last used.
 
     Raises:
         ConfigError: the URL is not understood, the file is not there, or others may read it.
@@ -72,8 +72,10 @@ class Store:
         Raises:
             StoreUnavailableError: the database fails.
         """
-        with self._explained(), self._engine.connect() as connection:
-            yield connection
+        with self._explained():
+            self._same_file()
+            with self._engine.connect() as connection:
+                yield connection
 
     def renew(self) -> None:
         """For the child after a fork: opens connections of its own, and never closes the parent's."""
@@ -119,7 +121,7 @@ class Store:
             connection.execute(pragma).close()
 
     def _same_file(self) -> None:
-        """Lets go of a file that was moved away or replaced: nobody would find what is written to it."""
+        """Lets go of a file that was moved away or replaced: nobody finds what is written to it (L06)."""
         found = _identity(self.path)
         if found is None:
             raise StoreUnavailableError("The database file is gone: put it back.")

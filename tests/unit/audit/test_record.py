@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +13,9 @@ from hypothesis import strategies as st
 from privguard.audit.record import (
     MAX_LEAF,
     Draft,
+    Group,
     Head,
+    Leaf,
     LeafError,
     columns,
     drafts,
@@ -216,3 +221,10 @@ def test_an_unknown_view_is_refused() -> None:
     leaf = parse(GOOD.replace(b'"clear"', b'"naked"'))
     with pytest.raises(LeafError):
         list(subject_columns(leaf, 0))
+
+
+def test_the_reference_explains_every_key() -> None:
+    reference = (Path(__file__).parents[3] / "docs/reference/leaf.md").read_text()
+    rows = set(re.findall(r"^\| `(\w+)` \|", reference, re.MULTILINE))
+    keys = {field.encode_name for struct in (Leaf, Group) for field in msgspec.structs.fields(struct)}
+    assert keys <= rows

@@ -12,6 +12,7 @@ from privguard.errors import ConfigError, StoreUnavailableError
 from privguard.store import schema
 from privguard.store.engine import Store
 from privguard.store.faults import cause, unavailable
+from privguard.store.log_reader import LogReader
 from tests.unit.audit.events import access
 from tests.unit.store.logs import check_whole, open_log, url_of
 
@@ -52,12 +53,17 @@ def test_one_writer_at_a_time_and_what_fails_is_undone(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_file_that_was_replaced_is_not_written_to_any_more(tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_is_not_used_any_more(tmp_path: Path) -> None:
     log = open_log(tmp_path)
     log.submit(access("a")).result(5)
+    reader = LogReader(Store(url_of(tmp_path)))
+    assert reader.head()[0] == 1
     for file in list(tmp_path.glob("log.db*")):
         file.rename(tmp_path / f"old-{file.name}")
+    with pytest.raises(StoreUnavailableError, match="is gone"):
+        reader.head()
     open_log(tmp_path).close()  # somebody puts an empty log in its place
+    assert reader.head()[0] == 0
     assert log.submit(access("a", "b")).result(5).index == 0
     log.close()
     assert len(check_whole(tmp_path)) == 1
