@@ -150,6 +150,8 @@ def check_headers(headers: list[tuple[bytes, bytes]], http_version: str = "1.1")
         raise MalformedRequestError(_REFUSED[name])
     if not _CHECKED.isdisjoint(distinct):
         _check_framing(dict(headers), http_version)
+    if b"connection" in distinct:
+        _check_connection(headers)
     host = next((value for name, value in headers if name == b"host"), None)
     if host is None or not _HOST.fullmatch(host):
         raise MalformedRequestError(
@@ -177,6 +179,15 @@ def _check_odd_names(names: list[bytes]) -> None:
 
 
 _RESERVED: Final = (b"privguard", b"x-privguard", b"x-forwarded", b"forwarded", b"x-real-ip", b"connection")
+
+
+def _check_connection(headers: list[tuple[bytes, bytes]]) -> None:
+    """What Connection names goes no further (RFC 9110 §7.6.1), so it may name nothing that was judged by."""
+    named = b",".join([value for name, value in headers if name == b"connection"])
+    for option in named.lower().split(b","):
+        option = option.strip(b" \t")
+        if option in _SINGLE or option.startswith(_RESERVED):
+            raise MalformedRequestError("Connection names a header that is meant for the app behind.")
 
 
 def _check_framing(headers: dict[bytes, bytes], http_version: str) -> None:
