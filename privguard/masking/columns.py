@@ -23,6 +23,10 @@ from privguard.model import MISSING
 Task: TypeAlias = Callable[[Sequence[Row], Walk], None]
 
 
+_ABSENT = frozenset({id(UNSET), id(EMPTY), id(MISSING)})
+"""What stands for an absent member: three objects that live as long as the process."""
+
+
 def _put(rows: Sequence[Row], attr: str, values: Iterable[Any]) -> None:
     deque(map(setattr, rows, repeat(attr), values), maxlen=0)
 
@@ -48,7 +52,7 @@ class Program:
                 self._tasks.append(_task(slot, child))
         if raws:
             self._tasks.append(_clear_raws(raws))
-        self._leaves = [index for index, _ in leaves]
+        self._leaves = leaves
         self._leaf_values = several([attr for _, attr in leaves])
 
     def run(self, rows: Sequence[Row], walk: Walk) -> None:
@@ -57,15 +61,17 @@ class Program:
             return
         for task in self._tasks:
             task(rows, walk)
-        for row in rows:
-            self._note(row, walk.present)
-            if walk.present.issuperset(self._leaves):  # mostly so after the first
-                break
+        self._note(rows, walk.present)
 
-    def _note(self, row: Row, present: set[int]) -> None:
-        for index, value in zip(self._leaves, self._leaf_values(row), strict=True):
+    def _note(self, rows: Sequence[Row], present: set[int]) -> None:
+        """Notes the fields that at least one row has; mostly the first has them all."""
+        for (index, _), value in zip(self._leaves, self._leaf_values(rows[0]), strict=True):
             if value is not UNSET and value is not EMPTY and value is not MISSING:
                 present.add(index)
+        if len(rows) > 1:
+            for index, attr in self._leaves:
+                if index not in present and not _ABSENT.issuperset(map(id, column(rows, attr))):
+                    present.add(index)
 
     def shows(self, row: Row) -> bool:
         """Whether a masked row holds anything of the upstream's."""
@@ -108,6 +114,11 @@ def _mask_column(attr: str, operator: Operator) -> Task:
     get = attrgetter(attr)
 
     def task(rows: Sequence[Row], walk: Walk) -> None:
+        if len(rows) == 1 and walk.hide is UNSET:  # a single record: half of a detail's masking time
+            value = get(rows[0])
+            if value is not None and value is not UNSET:
+                setattr(rows[0], attr, operator.kept(value))
+            return
         values = list(map(get, rows))
         masked = operator.column(values)
         _put(rows, attr, _hidden(values, masked) if walk.hide is None else masked)

@@ -81,7 +81,7 @@ class Operator(Struct, frozen=True):
             value = float(value)
         if type(value) not in self.accepts or (type(value) is float and not math.isfinite(value)):
             return UNSET
-        return self._kept(value)
+        return self.kept(value)
 
     def column(self, values: list[Any]) -> list[Any]:
         """The same for many values, each None, UNSET or of an accepted type."""
@@ -92,9 +92,10 @@ class Operator(Struct, frozen=True):
                 masked = None
             if masked is not None:
                 return masked
-        return [value if value is None or value is UNSET else self._kept(value) for value in values]
+        return [value if value is None or value is UNSET else self.kept(value) for value in values]
 
-    def _kept(self, value: Any) -> Any:
+    def kept(self, value: Any) -> Any:
+        """The masked value of an accepted type; UNSET where the operator fails."""
         try:
             return self.one(value)
         except Exception:  # noqa: BLE001  # M16: whatever fails, the value is withheld and never quoted
