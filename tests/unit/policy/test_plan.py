@@ -366,6 +366,26 @@ def test_exports() -> None:
     assert plan(policy([SEE, export, free])).export == (("csv", None), ("ndjson", None))
 
 
+def test_an_export_may_need_more_for_some_records() -> None:
+    near = {"id": "near", "relation": "same_branch", "export": {"formats": ["csv"]}}
+    far = {
+        "id": "far",
+        "relation": "assigned",
+        "export": {"formats": ["csv"]},
+        "require": {"reason": {"min": 5}},
+    }
+    made = plan(policy([SEE, near, far]), verb=Verb.EXPORT)
+    assert judge(made).rules == ("see", "near")
+    elsewhere = judge(made, {**RECORD, "branch": "x"})
+    assert (elsewhere.outcome, elsewhere.rules) == (Outcome.CHALLENGED, ("far",))
+    assert judge(made, {**RECORD, "branch": "x", "rm_ids": []}).outcome is Outcome.DENIED
+
+
+def test_a_forbid_of_everything_is_refused_before_the_record() -> None:
+    with pytest.raises(AccessDeniedError, match="A rule forbids this role all of client"):
+        plan(policy([SEE, {"id": "f", "roles": ["rm"], "forbid": "all"}]))
+
+
 def test_an_export_that_needs_more_says_so() -> None:
     export = {"id": "x", "export": {"formats": ["csv"]}, "require": {"approval": {"role": "boss"}}}
     with pytest.raises(AccessDeniedError, match="approval: role boss"):
@@ -391,6 +411,11 @@ def test_strongest_and_weakest() -> None:
         zip(labels, ["clear", "clear", "masked", "masked", "withheld"], strict=True)
     )
     assert [f.view.label for f in made.weakest()] == ["clear", "masked", "masked", "withheld", "withheld"]
+    hides = plan(policy([SEE, {"id": "f", "forbid": ["contact"], "relation": "flagged"}]))
+    assert [f.view.label for f in hides.weakest()] == ["clear", "masked", "withheld", "withheld", "withheld"]
+    assert [f.view.label for f in hides.strongest()] == ["clear", "masked", "masked", "withheld", "withheld"]
+    either = plan(policy([READ, {**SEE, "relation": "same_branch"}]))  # some records hold by the weaker alone
+    assert [f.view.label for f in either.weakest()] == ["clear", "masked", "masked", "withheld", "withheld"]
     only = plan(policy([READ]))
     assert [f.view.label for f in only.weakest()] == ["clear", "clear", "masked", "masked", "withheld"]
 
