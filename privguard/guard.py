@@ -44,7 +44,8 @@ class Door(Struct, frozen=True):
 
     Attributes:
         identity: tells who asks.
-        credentials: headers that name an actor to privguard alone; they never go to the app behind (S11).
+        credentials: headers that never go to the app behind on a governed route (S11): they name an actor to
+            privguard alone, or to the app behind alone.
         query_forms: ``_purpose`` and ``_reveal`` are taken from the query, and never forwarded.
     """
 

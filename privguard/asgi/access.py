@@ -6,7 +6,14 @@ from typing import Final
 
 from privguard.asgi.answer import ABSENT, GovernedAnswer, StoppedError
 from privguard.asgi.canonical import Target, read_target
-from privguard.asgi.headers import Said, media_of, read_said, upstream_headers, without_vouching
+from privguard.asgi.headers import (
+    Said,
+    content_type_of,
+    media_of,
+    read_said,
+    upstream_headers,
+    without_vouching,
+)
 from privguard.asgi.messages import ASGIApp, Message, Receive, Scope, Send, ask
 from privguard.asgi.observe import ObservedAnswer
 from privguard.asgi.problem import problem_response
@@ -16,6 +23,7 @@ from privguard.errors import (
     MalformedRequestError,
     PolicyUnavailableError,
     PrivguardError,
+    UnauthenticatedError,
     UnreadableResponseError,
     contained,
 )
@@ -117,12 +125,12 @@ class Access:
                 )
             return target
         current = await self._current(exchange, target)
-        media, coding = media_of(self._scope["headers"])
+        _, coding = media_of(self._scope["headers"])
         if coding:
             raise MalformedRequestError(
                 "A coded request body cannot be judged: send it without Content-Encoding."
             )
-        exchange.judge_write(media, body, current)
+        exchange.judge_write(content_type_of(self._scope["headers"]), body, current)
         intent = await self._guard.record(exchange.intent(self._core.clock.now_us()))
         exchange.intent_recorded(intent, self._core.new_id())
         return target
@@ -139,6 +147,8 @@ class Access:
         whole = await ask(self._app, scope, self._door.limits.answer)
         if whole.status in ABSENT:
             raise AccessDeniedError(hidden=True)
+        if whole.status == 401:
+            raise UnauthenticatedError("The CRM no longer knows these credentials: sign in again.")
         if whole.status != 200:
             raise UnreadableResponseError("The upstream did not show the record that the write is for.")
         return exchange.single_record(whole.body)
@@ -176,7 +186,7 @@ class Access:
 
     async def _pass(self) -> None:
         """Hands the request on as it came, less what would vouch for an actor (S11)."""
-        headers = without_vouching(self._scope["headers"], self._door.credentials)
+        headers = without_vouching(self._scope["headers"])
         await self._app({**self._scope, "headers": headers}, self._replay, self._send)
 
     # the request body

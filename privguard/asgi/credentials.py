@@ -98,7 +98,7 @@ def identity_provider(
         provider = ProxyIdentity(rules, paths, AssuranceMap(), clock, session_key)
         return provider, frozenset({b"signature", b"signature-input"})
     if identity.mode == "upstream" and identity.upstream is not None:
-        return _by_upstream(settings, identity.upstream, clock, session_key), frozenset()
+        return _by_upstream(settings, identity.upstream, clock, session_key), _unnamed(identity.upstream)
     if identity.mode == "demo":
         return DemoIdentity({account.token: _demo_actor(account) for account in identity.demo}), frozenset()
     raise ConfigError(f"[identity] mode is {identity.mode!r}: add [identity.{identity.mode}].")
@@ -162,6 +162,12 @@ def _issuer_keys(jwks: str) -> IssuerKeys:
             await issuer.close()  # the next fetch is minutes away
 
     return IssuerKeys(fetch)
+
+
+def _unnamed(whoami: WhoAmISettings) -> frozenset[bytes]:
+    """Credentials that the who-am-I call does not carry: the CRM must not act by them either (S11)."""
+    named = {name.lower().partition(":")[0] for name in whoami.credentials}
+    return frozenset({b"authorization", b"cookie"} - {name.encode("ascii") for name in named})
 
 
 def _by_upstream(

@@ -291,3 +291,21 @@ def test_without_a_policy_everything_is_refused_and_on_record() -> None:
     assert answer.status == 503
     assert json.loads(answer.body)["type"] == "urn:privguard:problem:policy-unavailable"
     assert [event.action for event in log.events] == ["privguard:policy:withdraw", "middleware:-:read"]
+
+
+def test_s11_the_app_behind_does_not_act_by_credentials_that_were_not_judged() -> None:
+    seen: list[dict[bytes, bytes]] = []
+
+    async def behind(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(dict(scope["headers"]))
+        await canned(ONE)(scope, receive, send)
+
+    app, _, core = guarded(behind)
+    app.door = Door(identity=Actor("rm"), credentials=frozenset({b"authorization"}))
+    sent = (("cookie", "session=rm"), ("authorization", "Bearer administrator"))
+    assert call(app, "GET", "/clients/1", headers=sent).status == 200
+    assert call(app, "GET", "/open", headers=sent).status == 200
+    assert b"authorization" not in seen[0]
+    assert seen[0][b"cookie"] == b"session=rm"
+    assert b"authorization" in seen[1]  # a route that is passed through is the app's own affair
+    assert core.counts
