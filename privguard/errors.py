@@ -215,7 +215,8 @@ class UpstreamRefusedError(PrivguardError):
     """The upstream itself refused; its status goes on, its body does not: it may echo a value (M06).
 
     Args:
-        upstream_status: what it answered; a redirect becomes 502, for where it leads may hold a value (S14).
+        upstream_status: what it answered. A redirect becomes 502, for where it leads may hold a value (S14);
+            so does 500, which here would say that privguard failed.
     """
 
     problem = "upstream-refused"
@@ -223,7 +224,7 @@ class UpstreamRefusedError(PrivguardError):
 
     def __init__(self, upstream_status: int) -> None:
         super().__init__("The upstream's own explanation is withheld, for it may hold client data.")
-        self.status = upstream_status if upstream_status >= 400 else 502
+        self.status = upstream_status if upstream_status >= 400 and upstream_status != 500 else 502
 
 
 class PolicyUnavailableError(PrivguardError):

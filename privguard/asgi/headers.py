@@ -247,27 +247,35 @@ def _named_in_connection(headers: RawHeaders) -> frozenset[bytes]:
 
 # -- what comes back ----------------------------------------------------------------------------------------
 
-_ALLOWED: Final = frozenset(
-    b"content-language retry-after allow access-control-allow-origin access-control-allow-credentials".split()
-)
+_ALLOWED: Final = {
+    b"content-language": re.compile(rb"[A-Za-z]{2,3}(?:-[A-Za-z]{2,4}){0,2}"),
+    b"retry-after": re.compile(rb"[0-9]{1,4}"),
+    b"allow": re.compile(rb"[A-Z]{3,7}(?:, ?[A-Z]{3,7})*"),
+    b"access-control-allow-origin": re.compile(rb"\*|null|https?://[a-z0-9.\[\]:-]{1,253}"),
+    b"access-control-allow-credentials": re.compile(rb"true"),
+}
+"""With what their values look like: a value of another form may be a client's."""
 _UNCACHED: Final = (
     (b"cache-control", b"no-store"),
     (b"vary", b"*"),
     (b"x-content-type-options", b"nosniff"),
 )
-_CHARSET: Final = re.compile(rb";\s*charset=\"?([A-Za-z0-9._-]{1,40})\"?\s*(?:;|\Z)", re.IGNORECASE)
+_CHARSET: Final = re.compile(
+    rb";\s*charset=\"?(utf-?8|us-ascii|gb18030|gbk|gb2312|big5|iso-8859-1|windows-1252)\"?\s*(?:;|\Z)",
+    re.IGNORECASE,
+)
 
 
 def governed_headers(headers: RawHeaders) -> RawHeaders:
     """The headers a governed answer begins with: the upstream's that are allowed, and those against caching.
 
     Never ETag, Last-Modified, Accept-Ranges (M08), Set-Cookie, Location, Link, Content-Disposition or one of
-    the upstream's own making (M06). Of Content-Type only the media type and charset stay.
+    the upstream's own making (M06). Of Content-Type only the media type and a well-known charset stay.
 
     Raises:
         UnreadableResponseError: two Content-Types, or one that is none.
     """
-    kept = [header for header in headers if header[0] in _ALLOWED]
+    kept = [(name, value) for name, value in headers if name in _ALLOWED and _ALLOWED[name].fullmatch(value)]
     if content_type := _content_type(headers):
         kept.append((b"content-type", content_type))
     kept += _UNCACHED
@@ -283,6 +291,11 @@ def media_of(headers: RawHeaders) -> tuple[str, str]:
     media = _content_type(headers).partition(b";")[0].decode("ascii")
     coding = b", ".join([value for name, value in headers if name == b"content-encoding"]).decode("latin-1")
     return media, coding
+
+
+def content_type_of(headers: RawHeaders) -> str:
+    """Content-Type with its parameters, as it stands there; empty where there is none."""
+    return next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")
 
 
 def _content_type(headers: RawHeaders) -> bytes:

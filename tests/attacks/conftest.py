@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.attacks.vouched import KEY, PROXY, Vouched
 from tests.door import Gateway, Running, make_gateway
 from tests.recorder import HOP_BY_HOP, Recorder, Reply, Seen, recording
 
@@ -51,4 +53,16 @@ def door(bank: Running, _relay: Recorder, tmp_path_factory: pytest.TempPathFacto
     made = make_gateway(tmp_path_factory.mktemp("door"), _relay.port).start()
     made.upstream_port = bank.port
     yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def odd(_relay: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vouched]:
+    """A gateway before the same stand, under the policy of odd shapes; the test says who asks."""
+    policy = Path(__file__).with_name("odd.yaml").read_text()
+    made = make_gateway(tmp_path_factory.mktemp("odd"), _relay.port, policy=policy, identity=PROXY)
+    key = made.folder / "proxy.key"
+    key.write_text(KEY)
+    key.chmod(0o600)
+    yield Vouched(made.start())
     made.stop()
