@@ -55,7 +55,7 @@ class Server:
 
 @contextmanager
 def running(contender: Contender, upstream: int, folder: Path) -> Iterator[Server]:
-    """Prepare and start a contender on its core, with a fresh scratch folder; stop it afterwards.
+    """Prepare and start a contender on any core, with a fresh scratch folder; stop it afterwards.
 
     Raises:
         NotMeasuredError: it could not be prepared or did not serve.
@@ -63,7 +63,7 @@ def running(contender: Contender, upstream: int, folder: Path) -> Iterator[Serve
     contender.prepare()
     port, scratch = free_port(), Path(tempfile.mkdtemp(dir=folder))
     argv = contender.command(port, upstream, scratch)
-    with serving(argv, port, cores()[1], folder / f"{scratch.name}.log") as pid:
+    with serving(argv, port, None, folder / f"{scratch.name}.log") as pid:
         yield Server(contender, port, pid)
 
 

@@ -54,7 +54,7 @@ def pin(pid: int, cpu: int | None) -> None:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """The core for callers and upstream, and the contender's; None, None where there is but one."""
+    """The first core, for callers and upstream, and the last; None, None where there is but one."""
     usable = sorted(os.sched_getaffinity(0))
     return (usable[0], usable[-1]) if len(usable) > 1 else (None, None)
 
