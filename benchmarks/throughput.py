@@ -1,6 +1,6 @@
 """Requests a second, latency and the contender's own CPU time, all contenders in turn, round after round.
 
-Callers and upstream share one core; a contender may use both, whose second thread (the log's) then runs there too.
+Callers and upstream share one core; a contender may use both, as its second thread (the log's) does.
 CPU a request comes from /proc and is the fairer ratio: it depends least on what else the machine does.
 """
 
