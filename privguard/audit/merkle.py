@@ -59,6 +59,8 @@ class Tree(Struct, frozen=True):
 
 def leaf_hash(leaf: bytes) -> bytes:
     """MTH({d}), RFC 6962 §2.1."""
+    if len(leaf) < _PIECE:
+        return sha256(b"\x00" + leaf).digest()
     digest = sha256(b"\x00" + leaf[: _PIECE - 1])
     for start in range(_PIECE - 1, len(leaf), _PIECE):
         digest.update(leaf[start : start + _PIECE])

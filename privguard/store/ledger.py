@@ -156,6 +156,7 @@ class _Batch:
         self._broken = strangers.broken
         self._heads = read_heads(connection, [key.token for held in keys for key in held if key is not None])
         self._there = {(event_id, part): index for event_id, part, index in state.present}
+        self._ids = {event_id for event_id, _, _ in state.present}
         self._placed: dict[tuple[str, int], tuple[AccessEvent, int]] = {}
         self._rows = Rows(fresh=strangers.rows)
 
@@ -175,6 +176,7 @@ class _Batch:
             index = self._append(draft, named, sealed)
             self._placed[entry.event.event_id, draft.leaf.part] = entry.event, index
             sealed = b""
+        self._ids.add(entry.event.event_id)
         return index
 
     def _append(self, draft: Draft, tokens: Tokens, sealed: bytes) -> int:
@@ -205,6 +207,8 @@ class _Batch:
 
     def _find(self, entry: Entry, tokens: Sequence[Tokens]) -> Placed | None:
         """Where the entry is already, in this batch or in the log; None if it is new."""
+        if entry.event.event_id not in self._ids:
+            return None
         keys = [(entry.event.event_id, draft.leaf.part) for draft in entry.drafts]
         placed = [self._placed.get(key) for key in keys]
         if any(placed):
