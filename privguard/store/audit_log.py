@@ -18,6 +18,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Final
 
 from msgspec import Struct
+from sqlalchemy import update
 
 from privguard.crypto.keyring import Keyring
 from privguard.errors import AuditUnavailableError, StoreUnavailableError
@@ -28,6 +29,7 @@ from privguard.store.engine import Store
 from privguard.store.faults import unavailable
 from privguard.store.ledger import Entry, Ledger, prepare
 from privguard.store.schema import require_current
+from privguard.store.tables import tree_state
 
 BATCH_EVENTS: Final = 256
 BATCH_CLIENTS: Final = 10_000
@@ -65,7 +67,7 @@ class SqlAuditLog:
 
     Args:
         origin: the log's name in receipts and checkpoints.
-        deadline_s: seconds after which an entry that is not durable fails.
+        deadline_s: seconds within which an entry is durable or fails.
     """
 
     def __init__(
@@ -121,6 +123,15 @@ class SqlAuditLog:
         except Exception as error:  # noqa: BLE001  # whatever is wrong with the entry, it is not on record
             raise unavailable(error) from None
         return await future
+
+    def check(self) -> None:
+        """Commits a change that changes nothing, to see whether an entry could be; blocks as the store does.
+
+        Raises:
+            StoreUnavailableError: the store could not take an entry now.
+        """
+        with self._store.write() as connection:
+            connection.execute(update(tree_state).values(size=tree_state.c.size))
 
     def close(self) -> None:
         """Writes what has queued, fails what is not durable in time, and takes no more."""
@@ -193,11 +204,13 @@ class SqlAuditLog:
             _answer(zip(batch, answers, strict=True))
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._deadline_s / 10):
-            now = time.monotonic()
+        """Fails what will be late when it looks the next time, so that no caller's own deadline comes first."""
+        pause = self._deadline_s / 10
+        while not self._stopped.wait(pause):
+            soon = time.monotonic() + pause
             with self._wake:
-                late = [waiting for waiting in self._under_way if waiting.deadline < now]
-                while self._queue and self._queue[0].deadline < now:
+                late = [waiting for waiting in self._under_way if waiting.deadline < soon]
+                while self._queue and self._queue[0].deadline < soon:
                     late.append(self._queue.popleft())
             _fail(late, AuditUnavailableError(LATE))
 

@@ -100,6 +100,8 @@ def test_l09_a_store_that_hangs(tmp_path: Path) -> None:
     log.submit(access("a")).result(5)
     lock = os.open(tmp_path / "log.db-lock", os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(AuditUnavailableError, match="within the deadline"):
+        log.submit(access("a")).result(DEADLINE)  # so a caller that waits as long never sees a time-out
     under_way, queued = log.submit(access("a")), log.submit(access("a"))
     refused(log, "within the deadline")
     with pytest.raises(AuditUnavailableError, match="within the deadline"):
