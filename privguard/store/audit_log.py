@@ -204,7 +204,7 @@ class SqlAuditLog:
             _answer(zip(batch, answers, strict=True))
 
     def _watch(self) -> None:
-        """Fails what will be late when it looks the next time, so that no caller's own deadline comes first."""
+        """Fails what would be late at its next look: no caller's own deadline comes first."""
         pause = self._deadline_s / 10
         while not self._stopped.wait(pause):
             soon = time.monotonic() + pause

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from privguard.errors import AuditUnavailableError
+from privguard.errors import AuditUnavailableError, StoreUnavailableError
 from privguard.store import audit_log, ledger
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.statements import driver
@@ -81,6 +81,9 @@ def test_l09_a_read_only_database(tmp_path: Path) -> None:
     with on_connect("PRAGMA query_only = ON"):
         log = SqlAuditLog.open(url_of(tmp_path), KEYRING, SystemEntropy(), origin=ORIGIN, deadline_s=DEADLINE)
         refused(log, "cannot be written")
+        with pytest.raises(StoreUnavailableError, match="cannot be written"):
+            log.check()
+    log.check()
     recovers(log, tmp_path)
 
 
@@ -91,6 +94,8 @@ def test_l09_a_lock_that_another_process_holds(tmp_path: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(AuditUnavailableError, match="Another process holds"):
             log.submit(access("a")).result(5)
+        with pytest.raises(StoreUnavailableError, match="Another process holds"):
+            log.check()
         other.execute("ROLLBACK")
     recovers(log, tmp_path)
 
