@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from concurrent.futures import Future
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from privguard.asgi.credentials import identity_provider
 from privguard.config import Settings, load_settings
 from privguard.crypto.keyring import Keyring, parse
 from privguard.crypto.pseudonym import FieldTokens
-from privguard.errors import ConfigError, PolicyError
-from privguard.guard import Door, Guard, GuardCore, Limits
+from privguard.errors import AuditUnavailableError, ConfigError, PolicyError
+from privguard.guard import LATE, Door, Guard, GuardCore, Limits
 from privguard.masking import MaskTools
+from privguard.model import AuditReceipt
 from privguard.policy import Policy, compile_policy, load
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.engine import Store
@@ -52,6 +54,7 @@ class PolicyFile:
         self._path = path
         self._core = core
         self._seen: tuple[int, int, int] | None = None
+        self._entry: Future[AuditReceipt] | None = None
 
     def start(self) -> None:
         """Puts the policy in force.
@@ -63,12 +66,15 @@ class PolicyFile:
         """
         self._seen = self._mark()
         policy = read_policy(self._path)
-        self._core.use(policy).result(self._core.deadline_s)
+        try:
+            self._core.use(policy).result(self._core.deadline_s)
+        except TimeoutError:
+            raise AuditUnavailableError(LATE) from None
 
     def refresh(self) -> None:
         """Looks at the file again; called once a second. Never raises for what the file holds."""
         mark = self._mark()
-        if mark == self._seen:
+        if mark == self._seen and not self._unrecorded():
             return
         self._seen = mark
         try:
@@ -76,8 +82,12 @@ class PolicyFile:
         except (PolicyError, ConfigError) as error:
             logger().error("policy-refused", cause=str(error), mend="the version before stays in force")
             return
-        self._core.use(policy)
+        self._entry = self._core.use(policy)
         logger().warning("policy-changed", digest=policy.digest if policy is not None else "withdrawn")
+
+    def _unrecorded(self) -> bool:
+        """Whether the change before could not be put on record: it is tried again until it is."""
+        return self._entry is not None and self._entry.done() and self._entry.exception() is not None
 
     def _mark(self) -> tuple[int, int, int] | None:
         try:
@@ -93,7 +103,6 @@ class Wiring(Struct, frozen=True):
     settings: Settings
     guard: Guard
     log: SqlAuditLog
-    reader: LogReader
     policy_file: PolicyFile
 
     def close(self) -> None:
@@ -128,7 +137,7 @@ def wire(settings: Settings) -> Wiring:
     )
     policy_file = PolicyFile(settings.system.policy, core)
     policy_file.start()
-    return Wiring(settings, Guard(core), log, open_reader(settings), policy_file)
+    return Wiring(settings, Guard(core), log, policy_file)
 
 
 def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:

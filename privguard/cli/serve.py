@@ -55,7 +55,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
         await asyncio.to_thread(wiring.close)
 
     return create_app(
-        wiring.guard, upstream, refresh=wiring.policy_file.refresh, head=wiring.reader.head, close=close
+        wiring.guard, upstream, refresh=wiring.policy_file.refresh, check=wiring.log.check, close=close
     )
 
 

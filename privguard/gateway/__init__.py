@@ -33,7 +33,7 @@ def create_app(
     upstream: ASGIApp,
     *,
     refresh: Callable[[], None],
-    head: Callable[[], tuple[int, bytes]],
+    check: Callable[[], None],
     close: Callable[[], Awaitable[None]],
 ) -> ASGIApp:
     """The gateway as an ASGI app.
@@ -41,7 +41,7 @@ def create_app(
     Args:
         upstream: the CRM, e.g. ``UpstreamApp``; its lifespan is not run.
         refresh: looks at the policy file again.
-        head: (size, root) of the log, read from the store; raises where the store is not available.
+        check: raises where the store takes no entries; may block.
         close: awaited at the end.
     """
 
@@ -56,7 +56,7 @@ def create_app(
                 await watching
             await close()
 
-    return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own_routes(guard, head, lifespan))
+    return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own_routes(guard, check, lifespan))
 
 
 async def _watch(refresh: Callable[[], None]) -> None:

@@ -18,7 +18,6 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Final
 
 from msgspec import Struct
-from sqlalchemy import update
 
 from privguard.crypto.keyring import Keyring
 from privguard.errors import AuditUnavailableError, StoreUnavailableError
@@ -29,7 +28,6 @@ from privguard.store.engine import Store
 from privguard.store.faults import unavailable
 from privguard.store.ledger import Entry, Ledger, prepare
 from privguard.store.schema import require_current
-from privguard.store.tables import tree_state
 
 BATCH_EVENTS: Final = 256
 BATCH_CLIENTS: Final = 10_000
@@ -131,7 +129,7 @@ class SqlAuditLog:
             StoreUnavailableError: the store could not take an entry now.
         """
         with self._store.write() as connection:
-            connection.execute(update(tree_state).values(size=tree_state.c.size))
+            connection.exec_driver_sql("PRAGMA user_version = 0")  # dirties a page whatever stands there
 
     def close(self) -> None:
         """Writes what has queued, fails what is not durable in time, and takes no more."""

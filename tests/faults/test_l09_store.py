@@ -1,282 +1,400 @@
+"""L09: the store is full, read-only, locked, gone or hangs: 503 in time, nothing released, then it goes on.
+
+Each fault is made from outside, on a gateway that runs: nothing in it knows that it is tested.
+"""
+
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import fcntl
 import os
+import resource
+import shutil
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-from privguard.errors import AuditUnavailableError
-from privguard.store import audit_log, ledger
-from privguard.store.audit_log import SqlAuditLog
-from privguard.store.statements import driver
-from tests.faults.writers import Failing
-from tests.unit.audit.events import access
-from tests.unit.store.logs import (
-    KEYRING,
-    ORIGIN,
-    SystemEntropy,
-    check_whole,
-    leaves_of,
-    open_log,
-    raw,
-    url_of,
-)
+from tests.door import Answer, Gateway, ask, make_gateway, raw
+from tests.recorder import DEMO, OTHER, POLICY, STAFF, Recorder, Seen, answer, client, crm, recording
 
-DEADLINE = 0.5
-
-
-def refused(log: SqlAuditLog, said: str) -> None:
-    """An entry fails within the deadline, and the refusal names cause or mend."""
-    begin = time.monotonic()
-    with pytest.raises(AuditUnavailableError, match=said):
-        log.submit(access("a")).result(10)
-    assert time.monotonic() - begin < 3 * DEADLINE
-
-
-def recovers(log: SqlAuditLog, folder: Path) -> None:
-    """The same log, without being opened again, takes entries, and they are whole."""
-    receipt = log.submit(access("b")).result(10)
-    log.close()
-    assert len(check_whole(folder)) == receipt.index + 1
+DEADLINE_S = 0.6
+MARGIN_S = 1.4
+"""Beyond the deadline, on a machine that does other things too."""
+TRACES = ("1990", "客户", "north")
+"""What every client's record holds; not even its masked form may leave."""
+CSV = "id,name,mobile,branch\r\n" + "".join(f"{n},客户{n:05d},1990{n:07d},north\r\n" for n in range(2_000))
 
 
 @contextmanager
-def on_connect(pragma: str) -> Iterator[None]:
-    """Every connection that is opened meanwhile begins with this."""
-
-    def begin(connection: Any, record: object) -> None:
-        connection.execute(pragma).close()
-
-    event.listen(Engine, "connect", begin)
+def disk_full(door: Gateway) -> Iterator[None]:
+    """No file of the gateway's process may grow, or be written to beyond its first bytes."""
+    assert door.running is not None
+    pid, (soft, hard) = door.running.process.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (64, hard))
     try:
         yield
     finally:
-        event.remove(Engine, "connect", begin)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_l09_a_full_disk(tmp_path: Path) -> None:
-    open_log(tmp_path).close()
-    with on_connect("PRAGMA max_page_count = 40"):
-        log = open_log(tmp_path, DEADLINE)
-        for detail in ("r" * 2000, ""):  # till nothing fits, then till nothing at all fits
-            with pytest.raises(AuditUnavailableError, match="free some space"):
-                for _ in range(200):
-                    log.submit(access("a", detail=(("reason", detail),))).result(10)
-        refused(log, "free some space")
-    recovers(log, tmp_path)
-
-
-def test_l09_a_read_only_database(tmp_path: Path) -> None:
-    open_log(tmp_path).close()
-    with on_connect("PRAGMA query_only = ON"):
-        log = SqlAuditLog.open(url_of(tmp_path), KEYRING, SystemEntropy(), origin=ORIGIN, deadline_s=DEADLINE)
-        refused(log, "cannot be written")
-    recovers(log, tmp_path)
-
-
-def test_l09_a_lock_that_another_process_holds(tmp_path: Path) -> None:
-    log = open_log(tmp_path, 5)
-    log.submit(access("a")).result(5)
-    with raw(tmp_path) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(AuditUnavailableError, match="Another process holds"):
-            log.submit(access("a")).result(5)
-        other.execute("ROLLBACK")
-    recovers(log, tmp_path)
-
-
-def test_l09_a_store_that_hangs(tmp_path: Path) -> None:
-    log = open_log(tmp_path, DEADLINE)
-    log.submit(access("a")).result(5)
-    lock = os.open(tmp_path / "log.db-lock", os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    under_way, queued = log.submit(access("a")), log.submit(access("a"))
-    refused(log, "within the deadline")
-    with pytest.raises(AuditUnavailableError, match="within the deadline"):
-        asyncio.run(log.append(access("a")))
-    assert under_way.exception(0) is not None
-    assert queued.exception(0) is not None
-    os.close(lock)
-    recovers(log, tmp_path)
-
-
-def test_l09_a_commit_that_hangs(tmp_path: Path) -> None:
-    log = open_log(tmp_path, DEADLINE)
-    go_on = threading.Event()
-
-    def hang(connection: object) -> None:
-        go_on.wait(20)
-
-    event.listen(Engine, "commit", hang)
+@contextmanager
+def read_only(door: Gateway) -> Iterator[None]:
+    """The files may only be read; what is open would go on writing, so a fault before makes it close them."""
+    with disk_full(door):
+        assert get(door).status == 503
+        files = [file for file in door.folder.glob("privguard.db*") if not file.name.endswith("-lock")]
+        for file in files:
+            file.chmod(0o400)
     try:
-        refused(log, "within the deadline")
-        begin = time.monotonic()
-        log.submit(access("a"))
-        assert time.monotonic() - begin < 0.1, "handing in never blocks"
+        yield
     finally:
-        event.remove(Engine, "commit", hang)
-        go_on.set()
-    recovers(log, tmp_path)
+        for file in files:
+            if file.exists():
+                file.chmod(0o600)
 
 
-def test_l09_a_queue_that_is_full_refuses_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_log, "QUEUE_EVENTS", 3)
-    log = open_log(tmp_path, 20)
-    lock = os.open(tmp_path / "log.db-lock", os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    futures = [log.submit(access("a")) for _ in range(10)]
-    full = [future for future in futures if future.done()]
-    assert 6 <= len(full) <= 7
-    for future in full:
-        with pytest.raises(AuditUnavailableError, match="Too many"):
-            future.result(0)
-    os.close(lock)
-    written = [future.result(10) for future in futures if future not in full]
-    log.close()
-    assert len(check_whole(tmp_path)) == len(written)
+@contextmanager
+def locked(door: Gateway) -> Iterator[None]:
+    """Another process writes, and does not end."""
+    with contextlib.closing(sqlite3.connect(door.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
 
 
-def test_l09_a_missing_table(tmp_path: Path) -> None:
-    log = open_log(tmp_path, DEADLINE)
-    with raw(tmp_path) as connection:
-        connection.execute("ALTER TABLE tile RENAME TO hidden")
-        connection.execute("ALTER TABLE secret RENAME TO tile")
-        with pytest.raises(AuditUnavailableError, match="privguard db upgrade"):
-            log.submit(access("a", detail=(("reason", "r"),))).result(5)
-        connection.execute("ALTER TABLE tile RENAME TO secret")
-        connection.execute("ALTER TABLE hidden RENAME TO tile")
-    recovers(log, tmp_path)
+@contextmanager
+def hanging(door: Gateway) -> Iterator[None]:
+    """Another process holds the writers' lock file: waiting for it has no end."""
+    lock = os.open(f"{door.database}-lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
-def test_l09_a_damaged_file(tmp_path: Path) -> None:
-    log = open_log(tmp_path, DEADLINE)
-    log.submit(access("a")).result(5)
-    log.close()
-    whole = (tmp_path / "log.db").read_bytes()
-    log = open_log(tmp_path, DEADLINE)
-    (tmp_path / "log.db").write_bytes(b"\xa5" * len(whole))
-    refused(log, "restore a backup")
-    (tmp_path / "log.db").write_bytes(whole)
-    for name in ("log.db-wal", "log.db-shm"):
-        (tmp_path / name).unlink(missing_ok=True)
-    recovers(log, tmp_path)
+@contextmanager
+def moved_away(door: Gateway) -> Iterator[None]:
+    aside = door.folder / "aside.db"
+    door.database.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(door.database)
 
 
-def test_l09_a_file_that_is_gone_takes_no_entries(tmp_path: Path) -> None:
-    log = open_log(tmp_path, DEADLINE)
-    log.submit(access("a")).result(5)
-    away = tmp_path / "away"
-    away.mkdir()
-    for file in list(tmp_path.glob("log.db*")):
-        file.rename(away / file.name)
-    refused(log, "is gone")
-    for file in list(away.iterdir()):
-        file.rename(tmp_path / file.name)
-    recovers(log, tmp_path)
+@contextmanager
+def no_space(folder: Path) -> Iterator[Callable[[], None]]:
+    """A file system without a free block; to be filled again when the log's own files gave some back."""
+    filler = folder / "filler"
+
+    def fill() -> None:
+        with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+
+    fill()
+    try:
+        yield fill
+    finally:
+        filler.unlink()
 
 
-def test_l09_a_log_whose_tree_is_behind_takes_no_entries(tmp_path: Path) -> None:
-    log = open_log(tmp_path, DEADLINE)
-    log.submit(access("a")).result(5)
-    with raw(tmp_path) as connection:
-        state = connection.execute("SELECT size, edge, root FROM tree_state").fetchone()
-        connection.execute("UPDATE tree_state SET size = 0, edge = x''")
-        refused(log, "disagree")
-        connection.execute("UPDATE tree_state SET size = ?, edge = ?, root = ?", state)
-    recovers(log, tmp_path)
+Fault = Callable[[Gateway], AbstractContextManager[None]]
+FAULTS: list[Fault] = [disk_full, read_only, locked, hanging, moved_away]
 
 
-Step = Callable[[pytest.MonkeyPatch], None]
+def crm_with_csv(seen: Seen) -> bytes:
+    return answer(200, CSV, "text/csv; charset=utf-8") if seen.path == "/clients.csv" else crm(seen)
 
 
-def failing_statement(start: str) -> Step:
-    def install(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ledger, "driver", lambda transaction: Failing(driver(transaction), start))
-
-    return install
-
-
-def failing_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin(*_: object) -> None:
-        raise sqlite3.OperationalError("the disk went away")
-
-    monkeypatch.setattr(SQLiteDialect_pysqlite, "do_execute", begin)
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Recorder]:
+    with recording() as recorder:
+        recorder.default = crm_with_csv
+        yield recorder
 
 
-def failing_commit(after: bool) -> Step:
-    def install(monkeypatch: pytest.MonkeyPatch) -> None:
-        run = SQLiteDialect_pysqlite.do_commit
-
-        def do_commit(self: Any, connection: Any) -> None:
-            if after:
-                run(self, connection)
-            raise sqlite3.OperationalError("the answer was lost")
-
-        monkeypatch.setattr(SQLiteDialect_pysqlite, "do_commit", do_commit)
-
-    return install
+def _privileges_dropped() -> list[str]:
+    """For root, whom no permission stops: a gateway without that right, as one runs it."""
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("runs as root, and there is no setpriv to make permissions count")
+    rights = "-dac_override,-dac_read_search"
+    return [setpriv, f"--inh-caps={rights}", f"--bounding-set={rights}"]
 
 
-BEFORE: dict[str, Step] = {
-    "begin": failing_begin,
-    "state": failing_statement("SELECT size"),
-    "heads": failing_statement("SELECT json_group_object(tok"),
-    "keys": failing_statement("INSERT INTO subject "),
-    "span": failing_statement("SELECT json_group_array(json_array(idx, hex"),
-    "events": failing_statement("INSERT INTO event "),
-    "clients": failing_statement("INSERT INTO event_subject"),
-    "chains": failing_statement("INSERT INTO subject_head"),
-    "detail": failing_statement("INSERT INTO secret"),
-    "tiles": failing_statement("INSERT INTO tile"),
-    "tree": failing_statement("UPDATE tree_state"),
-    "commit": failing_commit(after=False),
+def make_door(folder: Path, upstream: Recorder, **more: Any) -> Gateway:
+    made = make_gateway(folder, upstream.port, policy=POLICY, identity=DEMO, **more)
+    made.env["PRIVGUARD_AUDIT__DEADLINE_MS"] = str(int(DEADLINE_S * 1000))
+    made.wrapper = _privileges_dropped()
+    return made.start()
+
+
+@pytest.fixture(scope="module")
+def door(upstream: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = make_door(tmp_path_factory.mktemp("l09"), upstream)
+    yield made
+    made.stop()
+    assert "Traceback" not in made.output
+
+
+def get(door: Gateway, target: str = "/clients/42", method: str = "GET", **more: Any) -> Answer:
+    return ask(door.port, method, target, token=STAFF, timeout=DEADLINE_S + MARGIN_S + 5, **more)
+
+
+def readiness(door: Gateway) -> int:
+    return ask(door.port, "GET", "/_privguard/readyz").status
+
+
+PATCH = {"body": '{"mobile": "19900001234"}', "headers": {"Content-Type": "application/json"}}
+ACCESSES: dict[str, Callable[[Gateway], Answer]] = {
+    "record": get,
+    "list": lambda door: get(door, "/clients"),
+    "stream": lambda door: get(door, "/clients.csv"),
+    "head": lambda door: get(door, method="HEAD"),
+    "write": lambda door: get(door, method="PATCH", **PATCH),
+    "refusal by the record": lambda door: ask(door.port, "GET", "/clients/42", token=OTHER),
+    "refusal without it": lambda door: get(door, "/nowhere"),
+    "malformed": lambda door: get(door, "//clients/42"),
+    "nobody": lambda door: ask(door.port, "GET", "/clients/42"),
 }
 
 
-def fill_to_the_edge_of_a_tile(log: SqlAuditLog) -> None:
-    for future in [log.submit(access("a")) for _ in range(255)]:
-        future.result(10)
+def timed(call: Callable[[Gateway], Answer], door: Gateway) -> tuple[Answer, float]:
+    began = time.monotonic()
+    return call(door), time.monotonic() - began
 
 
-@pytest.mark.parametrize("step", BEFORE)
-def test_l08_a_step_that_fails_before_the_commit_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+def assert_withheld(given: Answer, how: str) -> None:
+    assert given.status == 503, (how, given)
+    assert how == "head" or given.problem == "audit-unavailable", (how, given)
+    assert "privguard-receipt" not in given.headers
+    assert b"receipt" not in given.body
+    assert "privguard-fields" not in given.headers
+    for trace in TRACES:
+        assert trace.encode() not in given.body, how
+        assert trace not in str(given.headers), how
+
+
+def assert_recovers(door: Gateway) -> Answer:
+    """It goes on by itself, at once as a rule."""
+    until = time.monotonic() + 5
+    while (given := get(door)).status != 200:
+        assert time.monotonic() < until, given
+        time.sleep(0.05)
+    while readiness(door) != 200:
+        assert time.monotonic() < until, "not ready again"
+        time.sleep(0.05)
+    return given
+
+
+def assert_whole(door: Gateway, *released: Answer) -> None:
+    """The log verifies, and every answer that left stands in it."""
+    leaves = door.leaves()
+    assert door.verify() >= len(leaves)
+    for given in released:
+        assert leaves[given.index]["route"] == "GET /clients/{id}"
+        assert leaves[given.index]["outcome"] == "permitted"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_l09_nothing_leaves_that_is_not_on_record(door: Gateway, upstream: Recorder, fault: Fault) -> None:
+    before = assert_recovers(door)
+    with fault(door):
+        since = len(upstream.seen)
+        for how, call in ACCESSES.items():
+            given, seconds = timed(call, door)
+            assert_withheld(given, how)
+            assert seconds < DEADLINE_S + MARGIN_S, how
+        assert not [line for line in upstream.lines(since) if line.startswith("PATCH")]
+        passed, seconds = timed(lambda door: get(door, "/public/x"), door)
+        assert (passed.status, seconds < 1) == (200, True)  # it holds no client data, and needs no record
+        assert ask(door.port, "GET", "/_privguard/healthz").status == 200
+    assert_whole(door, before, assert_recovers(door))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_l09_readyz_says_so(door: Gateway, fault: Fault) -> None:
+    """A load balancer must not send clients' data this way; it learns so within the deadline."""
+    assert_recovers(door)
+    assert readiness(door) == 200
+    with fault(door):
+        for _ in range(2):
+            given, seconds = timed(lambda door: ask(door.port, "GET", "/_privguard/readyz"), door)
+            assert given.status == 503, given
+            assert given.json()["store"] != "ok"
+            assert seconds < DEADLINE_S + MARGIN_S
+    assert_recovers(door)
+
+
+def test_l09_a_store_that_hangs_costs_no_thread_a_question_and_no_end(
+    upstream: Recorder, own_folder: Path
 ) -> None:
-    log = open_log(tmp_path)
-    fill_to_the_edge_of_a_tile(log)
-    one = access("a", "new", detail=(("reason", "r"),))
-    with monkeypatch.context() as patched:
-        BEFORE[step](patched)
-        with pytest.raises(AuditUnavailableError):
-            log.submit(one).result(5)
-    assert len(leaves_of(tmp_path)) == 255
-    assert log.submit(one).result(5).index == 255
-    log.close()
-    assert len(check_whole(tmp_path)) == 256
+    made = make_door(own_folder, upstream)
+    try:
+        assert made.running is not None
+        process = made.running.process
+        tasks = Path(f"/proc/{process.pid}/task")
+        assert readiness(made) == 200
+        with hanging(made):
+            before = len(list(tasks.iterdir()))
+            with ThreadPoolExecutor(24) as pool:
+                assert set(pool.map(lambda _: readiness(made), range(24))) == {503}
+            assert len(list(tasks.iterdir())) <= before + 2
+            process.terminate()
+            assert process.wait(10) == 0
+        assert "Traceback" not in made.output
+    finally:
+        made.stop()
 
 
-def test_l08_an_answer_lost_after_the_commit_is_found_by_the_next_attempt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", FAULTS)
+def test_l09_callers_wait_side_by_side(door: Gateway, fault: Fault) -> None:
+    """The deadline is each one's own: forty do not wait forty times as long, and none is forgotten."""
+    assert_recovers(door)
+    with fault(door), ThreadPoolExecutor(40) as pool:
+        began = time.monotonic()
+        given = list(pool.map(lambda _: get(door), range(40)))
+        assert time.monotonic() - began < DEADLINE_S + MARGIN_S + 1
+        for one in given:
+            assert_withheld(one, "record")
+    with ThreadPoolExecutor(8) as pool:
+        assert_recovers(door)
+        after = list(pool.map(lambda _: get(door), range(16)))
+    assert {one.status for one in after} == {200}
+    assert_whole(door, *after)
+
+
+@pytest.mark.parametrize("fault", [disk_full, hanging])
+def test_l09_a_stream_breaks_off_where_its_record_ends(
+    door: Gateway, upstream: Recorder, fault: Fault
 ) -> None:
-    log = open_log(tmp_path)
-    fill_to_the_edge_of_a_tile(log)
-    one = access("a", "new", detail=(("reason", "r"),))
-    with monkeypatch.context() as patched:
-        failing_commit(after=True)(patched)
-        with pytest.raises(AuditUnavailableError):
-            log.submit(one).result(5)
-    assert len(leaves_of(tmp_path)) == 256, "it is there, though nobody was told"
-    assert log.submit(one).result(5).index == 255
-    assert log.submit(access("new")).result(5).index == 256
-    log.close()
-    assert len(check_whole(tmp_path)) == 257
+    assert_recovers(door)
+    entries, go_on = len(door.leaves()), threading.Event()
+
+    def slowly(_: Seen) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 X\r\nContent-Type: text/csv\r\nConnection: close\r\n\r\n"
+        rows = CSV.encode() * 20  # the header once more is a row like any other
+        yield rows[: len(rows) // 2]
+        go_on.wait(20)
+        yield rows[len(rows) // 2 :]
+
+    upstream.replies["/clients.csv"] = slowly
+    request = f"GET /clients.csv HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {STAFF}\r\n\r\n".encode()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            given = pool.submit(raw, door.port, request, wait=20)
+            while len(door.leaves()) < entries + 3:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            with fault(door):
+                go_on.set()
+                received = given.result()
+    finally:
+        del upstream.replies["/clients.csv"]
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert not body.endswith(b"\r\n0\r\n\r\n"), "it looks whole"
+    assert_recovers(door)
+    streamed = [leaf for leaf in door.leaves()[entries:] if leaf["route"] == "GET /clients.csv"]
+    recorded = sum(len(group["subjects"]) for leaf in streamed for group in leaf.get("groups", ()))
+    rows = body.count("客户".encode())
+    assert 0 < rows <= recorded
+    assert_whole(door)
+
+
+def test_l09_a_write_whose_outcome_cannot_be_recorded_stands_as_intent(
+    door: Gateway, upstream: Recorder
+) -> None:
+    assert_recovers(door)
+    entries = len(door.leaves())
+    with contextlib.ExitStack() as stack:
+
+        def write_then_hang(_: Seen) -> bytes:
+            stack.enter_context(hanging(door))
+            return crm(Seen("GET", b"/clients/42", (), b""))
+
+        upstream.replies["PATCH /clients/42"] = write_then_hang
+        try:
+            given, seconds = timed(ACCESSES["write"], door)
+        finally:
+            del upstream.replies["PATCH /clients/42"]
+        assert_withheld(given, "write")
+        assert seconds < DEADLINE_S + MARGIN_S
+        (intent,) = [leaf for leaf in door.leaves()[entries:] if leaf["outcome"] == "intent"]
+        assert intent["route"] == "PATCH /clients/{id}"
+    assert_recovers(door)
+
+
+def test_l09_a_gateway_does_not_start_that_cannot_record(upstream: Recorder, own_folder: Path) -> None:
+    made = make_gateway(own_folder, upstream.port, policy=POLICY, identity=DEMO)
+    made.env["PRIVGUARD_AUDIT__DEADLINE_MS"] = "300"
+    with hanging(made):
+        with pytest.raises(AssertionError, match="ended at once"):
+            made.start()
+        assert "Traceback" not in made.output
+        assert made.output.strip()
+
+
+def test_l09_observe_mode_withholds_too(upstream: Recorder, own_folder: Path) -> None:
+    made = make_door(own_folder, upstream, mode="observe")
+    try:
+        before = get(made)
+        assert (before.status, before.json()["client"]) == (200, client("42"))
+        with hanging(made):
+            since = len(upstream.seen)
+            for how, call in ACCESSES.items():
+                assert_withheld(call(made), how)
+            assert not [line for line in upstream.lines(since) if line.startswith("PATCH")]
+        until = time.monotonic() + 5
+        while get(made).status != 200:
+            assert time.monotonic() < until
+    finally:
+        made.stop()
+    assert made.verify() > 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1.5 MB; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1536k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_l09_a_disk_without_space(upstream: Recorder, small_disk: Path) -> None:
+    made = make_door(small_disk / "own", upstream)
+    try:
+        before = [get(made) for _ in range(3)]
+        with no_space(small_disk) as fill:
+            for _ in range(2_000):  # the log's own files may have room for some more entries
+                if (given := get(made)).status != 200:
+                    break
+                before.append(given)
+                fill()
+            for how, call in ACCESSES.items():
+                fill()
+                assert_withheld(call(made), how)
+            fill()
+            assert get(made, "/public/x").status == 200
+            assert readiness(made) == 503
+        assert_whole(made, *before, assert_recovers(made))
+    finally:
+        made.stop()
