@@ -129,9 +129,7 @@ class AnswerWalk:
             case Items(each):
                 elements = JSON.elements(value)
                 return UNSET if elements is None else self._several(each, elements)
-            case Text(inner):
-                return self._text(inner, value, many=many)
-        return UNSET
+        return self._text(node.inner, value, many=many) if isinstance(node, Text) else UNSET
 
     def several(self, lefts: Sequence[Any]) -> list[Any]:
         """The records of a list that were not refused."""

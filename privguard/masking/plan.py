@@ -165,10 +165,7 @@ class _Dressing:
                 return self._around(Array, self.of(each))
             case Text(inner):
                 return self._around(Packed, self.of(inner))
-            case Members():
-                return self._members(node)
-            case _:
-                return None
+        return self._members(node) if isinstance(node, Members) else None
 
     def _leaf(self, index: int) -> Shown | None:
         view = self._views[index]

@@ -227,10 +227,9 @@ class _Drawing:
 
 
 def _index(node: Node | None) -> int:
-    match node:
-        case Leaf(index) | Items(Leaf(index)):
-            return index
-    return -1
+    """The field of a scalar, or of an array of scalars."""
+    leaf = node.each if isinstance(node, Items) else node
+    return leaf.index if isinstance(leaf, Leaf) else -1
 
 
 def _field(slot: Slot) -> tuple[str, Any, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from datetime import date
 
 from privguard.masking import MaskTools
 from privguard.model import (
+    MISSING,
     PUBLIC,
     ClassSpec,
     FieldSpec,
@@ -41,7 +43,7 @@ def views(fields: Sequence[FieldSpec], given: Mapping[str, View]) -> tuple[Field
     return tuple(FieldView(each, view, TOKEN if view is T else each.mask) for each, view in chosen)
 
 
-def permit(fields: Sequence[FieldSpec], given: Mapping[str, View] = {}, **more: object) -> Ruling:  # noqa: B006
+def permit(fields: Sequence[FieldSpec], given: Mapping[str, View] = {}, **more: object) -> Ruling:
     """A ruling that permits."""
     return Ruling(outcome=Outcome.PERMITTED, fields=views(fields, given), **more)  # type: ignore[arg-type]
 
@@ -81,7 +83,7 @@ class Plan:
         self._unread = unread or self.rulings[0]
 
     def judge(self, actor: Principal, values: Sequence[object]) -> Ruling:
-        self.seen.append(tuple(values))
+        self.seen.append(tuple(value if value is MISSING else deepcopy(value) for value in values))
         return self.rulings[self._choose(values) if self._choose else 0]
 
     def unread(self) -> Ruling:

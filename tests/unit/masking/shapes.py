@@ -14,14 +14,15 @@ from tests.unit.masking.plans import CHALLENGED, DENIED, Plan, permit, spec
 
 NAMES = ("a", "b", "c", "名", "d.e")
 MASKS = (
-    "clear", "withhold", "cn_mobile_3_4", "cn_id_1_1", "cjk_name", "email", "year", "band", "scan", "hash_token",
-    "pan_last4", Mask("partial", (("first", 1), ("last", 2))), Mask("constant", (("text", "x"),)),
-    Mask("age_band", (("width", 5),)), None,
+    "clear", "withhold", "cn_mobile_3_4", "cn_id_1_1", "cjk_name", "email", "year", "band", "scan",
+    "hash_token", "pan_last4", Mask("partial", (("first", 1), ("last", 2))),
+    Mask("constant", (("text", "x"),)), Mask("age_band", (("width", 5),)), None,
 )  # fmt: skip
 VIEWS = (View.WITHHELD, View.TOKEN, View.MASKED, View.CLEAR)
 TEXTS = (
-    '"13800138000"', '"张三丰"', '"\\u5f20\\u4e09"', '"1985-04-12"', '"2000-02-30T00:00:00Z"', '"zhang@example.com"',
-    '"11010519491231002X"', '"6222000000000018"', '"call 138-0013-8000 [now] {ok}"', '""', '"\\n\\"\\\\"',
+    '"13800138000"', '"张三丰"', '"\\u5f20\\u4e09"', '"1985-04-12"', '"2000-02-30T00:00:00Z"',
+    '"zhang@example.com"', '"11010519491231002X"', '"6222000000000018"', '"call 138-0013-8000 [now] {ok}"',
+    '""', '"\\n\\"\\\\"',
     '"１３８００１３８０００"', '"\\ud83d\\ude00"', '"12.50"', '"{\\"a\\":1}"', '"[1,2]"', '"nope{"',
 )  # fmt: skip
 NUMBERS = (
@@ -127,10 +128,11 @@ class World:
 def worlds(draw: st.DrawFn, *, reads: bool = True, refusals: bool = True) -> World:
     """Plans over generated shapes, with nested records of another resource."""
     tree = draw(objects(trees()))
-    fields = tuple([spec(f'"{ID}"'), *specs(tree)])
+    fields = (spec(f'"{ID}"'), *specs(tree))
     nulls = draw(st.sampled_from(("absent", "null")))
+    places = ("$.items[*]", "$.one", "$.wraps[*].row", *draw(st.sampled_from(((), ("$", "$[*]")))))
     shape = ResourceShape(
-        "outer", "client", ("$.items[*]", "$.one", "$.wraps[*].row"), fields, id=f'"{ID}"',
+        "outer", "client", places, fields, id=f'"{ID}"',
         envelope=(("total", "count"), ("page.next", "public")), withheld_as=nulls,
     )  # fmt: skip
     inner_shape = ResourceShape("inner", "person", (), INNER_FIELDS, withheld_as=nulls)
@@ -217,6 +219,11 @@ def records_of(draw: st.DrawFn, tree: Tree) -> str:
 @st.composite
 def bodies_of(draw: st.DrawFn, tree: Tree) -> bytes:
     """Answers: lists, single records, wrapped records, and what stands beside them."""
+    form = draw(st.integers(0, 9))
+    if form == 0:
+        return draw(records_of(tree)).encode()
+    if form == 1:
+        return f"[{', '.join(draw(st.lists(records_of(tree), max_size=4)))}]".encode()
     parts = []
     if draw(st.integers(0, 4)):
         parts.append(f'"items": [{", ".join(draw(st.lists(records_of(tree), max_size=4)))}]')

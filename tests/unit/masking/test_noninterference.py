@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from privguard.masking import compile_masker
 from privguard.model import Mask, ResourceShape, Ruling, View
-from tests.unit.masking.plans import ACTOR, TOOLS, Plan, permit, spec
+from tests.unit.masking.plans import ACTOR, TOOLS, Plan, spec
 from tests.unit.masking.shapes import ID, INNER_FIELDS, Twin, objects, rulings_of, specs, trees, values_of
 
 SETTINGS = settings(

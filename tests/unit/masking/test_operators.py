@@ -51,7 +51,8 @@ WELL_FORMED: dict[str, st.SearchStrategy[str]] = {
     "pan_last4": st.from_regex(r"[0-9]{13,19}", fullmatch=True),
     "pan_bin_last4": st.from_regex(r"[0-9]{15,19}", fullmatch=True),
     "email": st.from_regex(r"[a-z][a-z0-9.]{2,20}@[a-z]{1,10}\.(com|cn)", fullmatch=True),
-    "cjk_name": st.text("王李欧阳诸葛明芳", min_size=2, max_size=4) | st.from_regex(r"[A-Z][a-z]{1,9} [A-Z]", fullmatch=True),
+    "cjk_name": st.text("王李欧阳诸葛明芳", min_size=2, max_size=4)
+    | st.from_regex(r"[A-Z][a-z]{1,9} [A-Z]", fullmatch=True),
     "iban": st.from_regex(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", fullmatch=True),
     "year": st.dates(date(1900, 1, 1), date(2025, 1, 1)).map(str),
     "age_band": st.dates(date(1900, 1, 1), date(2025, 1, 1)).map(str),
@@ -59,7 +60,9 @@ WELL_FORMED: dict[str, st.SearchStrategy[str]] = {
     "partial": st.text("abcdefgh张12", min_size=7, max_size=40),
     "scan": st.text("电话 13800138000@a.b-", max_size=40),
 }
-ODD = st.text(max_size=25) | st.sampled_from(("１３８００１３８０００", "13800138000\n", "138001380001", "a\nb@c.d", "\ud83d"))
+ODD = st.text(max_size=25) | st.sampled_from(
+    ("１３８００１３８０００", "13800138000\n", "138001380001", "a\nb@c.d", "\ud83d")
+)
 
 
 def texts(name: str) -> st.SearchStrategy[str]:
@@ -179,6 +182,29 @@ def test_a_column_is_masked_as_its_values_are(name: str, data: st.DataObject) ->
         else st.lists(st.one_of(*kinds, st.sampled_from((None, UNSET))))
     )
     assert each.column(list(values)) == [each.of(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "masks"),
+    [
+        (
+            "cjk_name",
+            ["王小明", "欧阳修", "欧阳", "李四", "张三"],
+            ["王**", "欧阳**", "欧**", "李**", "张**"],
+        ),
+        ("cjk_name", ["王小明"] * 4 + ["John"], ["王**"] * 4 + ["J**"]),
+        ("year", ["1985-04-12"] * 4 + ["x\n1985-04-12"], ["1985"] * 4 + [FULL]),
+        ("year", ["1985-04-12\n1985-04-12", *["x"] * 4], [FULL] * 5),
+        ("partial", ["abcdefg"] * 4 + ["a-b-c-d-e-f-g-"], ["a****fg"] * 4 + ["a****g-"]),
+        ("partial", ["abcdefg"] * 4 + ["a------fg"], ["a****fg"] * 4 + [FULL]),
+        ("partial", ["abcdefg"] * 4 + ["ab"], ["a****fg"] * 4 + [FULL]),
+        ("pan_last4", ["6222021234567890"] * 4 + ["6222-0212"], ["****7890"] * 4 + [FULL]),
+        ("band", [1, 2.5, 3, 5000], ["0-1000"] * 3 + [">=1000"]),
+        ("age_band", ["1985-04-12"] * 4, ["35-41"] * 4),
+    ],
+)
+def test_columns(name: str, values: list[Any], masks: list[str]) -> None:
+    assert operator(name).column(values) == masks
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in (*REVERSIBLE, "scan")])

@@ -15,7 +15,9 @@ SHAPE = ResourceShape(
     params=(("page", ("paging",)), ("size", ("paging",)), ("q", ("name",)), ("sort", ("sort-keys",)),
             ("f[*]", ("name",))),
 )  # fmt: skip
-PAGING = PagingRewrite("https", "gate.example:8443", "/clients", (("q", "张"), ("page", "cur0r"), ("debug", "1"), ("f[x]", "1")))
+PAGING = PagingRewrite(
+    "https", "gate.example:8443", "/clients", (("q", "张"), ("page", "cur0r"), ("debug", "1"), ("f[x]", "1"))
+)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +27,10 @@ PAGING = PagingRewrite("https", "gate.example:8443", "/clients", (("q", "张"), 
         ("/clients?page=2&size=50", "/clients?page=2&size=50"),
         ("?page=3", "?page=3"),
         ("//crm.internal/clients?page=2", "https://gate.example:8443/clients?page=2"),
-        ("http://crm.internal/clients?page=2&q=%E5%BC%A0", "https://gate.example:8443/clients?page=2&q=%E5%BC%A0"),
+        (
+            "http://crm.internal/clients?page=2&q=%E5%BC%A0",
+            "https://gate.example:8443/clients?page=2&q=%E5%BC%A0",
+        ),
         ("http://crm.internal/clients?page=2&q=%E6%9D%8E", "https://gate.example:8443/clients?page=2"),
         ("http://crm.internal/clients?page=2&token=13800138000", "https://gate.example:8443/clients?page=2"),
         ("http://crm.internal/clients?page=2&debug=1", "https://gate.example:8443/clients?page=2"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,8 +61,8 @@ def test_places(text: str, steps: tuple[object, ...]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ".", "a.", ".a", "a..b", "a[0]", "a[*", "a]", "a{xml}", "<>", "<a", "a<b>", "a b", '"', '"a', 'a"b"', "$.a",
-     "a[*]b", "**", "a.*b", "a\\b", '"a\\"b"', "a\n"],
+    ["", ".", "a.", ".a", "a..b", "a[0]", "a[*", "a]", "a{xml}", "<>", "<a", "a<b>", "a b", '"', '"a', 'a"b"',
+     "$.a", "a[*]b", "**", "a.*b", "a\\b", '"a\\"b"', "a\n"],
 )  # fmt: skip
 def test_what_is_no_field_path(text: str) -> None:
     with pytest.raises(PolicyError):
@@ -100,7 +102,5 @@ def test_any_name_can_be_quoted(name: str) -> None:
 @given(st.text(max_size=20))
 def test_no_text_makes_it_fail_otherwise(text: str) -> None:
     for parse in (parse_path, parse_place):
-        try:
+        with contextlib.suppress(PolicyError):
             assert isinstance(parse(text), tuple)
-        except PolicyError:
-            pass

@@ -39,6 +39,9 @@ SEPARATORS = " -.()/ \u3000－．　\u200b\u2013"
         ("up to 100000 yuan, 3 of 10, 2026", "up to 100000 yuan, 3 of 10, 2026"),
         ("VIP 客户，无号码", "VIP 客户，无号码"),
         ("", ""),
+        ("1" * 60, "[number]"),
+        ("+9999999999", "[number]"),
+        ("010-66551234," * 18, "[phone]," * 16 + "[number]," * 2),
     ],
 )
 def test_examples(text: str, masked: str) -> None:
