@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from privguard.errors import ConfigError
 
@@ -59,50 +63,62 @@ class OwnCredentials(Section):
 class SystemSettings(Section):
     """[[systems]]: a CRM that is guarded."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
-    upstream: str = Field(pattern=r"^https?://[^/?#\s]+$", description="scheme://host:port of the CRM")
-    policy: Path
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_-]{0,31}$",
+        description="the CRM's name in the log: small letters, digits, _ or -, 32 at most",
+    )
+    upstream: str = Field(
+        pattern=r"^https?://[^/?#\s]+$",
+        description="scheme://host:port of the CRM, without a path: requests keep theirs",
+    )
+    policy: Path = Field(description="file of the policy")
     tls: TlsSettings = TlsSettings()
     headers: dict[str, str] = Field(default_factory=dict, description="request headers added upstream")
     credentials: Literal["forward"] | OwnCredentials = Field(
-        "forward", description="whose credentials the CRM sees: the caller's own, or the gateway's"
+        "forward",
+        description="whose credentials the CRM sees: the caller's, or the gateway's ({header, from_file})",
     )
 
 
 class ClaimSettings(Section):
     """[identity.jwt.claims]: paths of claims."""
 
-    id: str = "sub"
-    roles: str = "roles"
-    branch: str = "branch"
+    id: str = Field("sub", description="the actor's id")
+    roles: str = Field("roles", description="the actor's roles")
+    branch: str = Field("branch", description="the actor's branch")
     client_id: str | None = Field(
         None, description="claim with the actor's own client id; not OAuth's `client_id`, an application"
     )
-    tenant: str = "tenant"
+    tenant: str = Field(
+        "tenant", description="the actor's tenant; the same for all where there is no such claim"
+    )
     attributes: dict[str, str] = Field(
-        default_factory=lambda: {"training": "training"}, description="attribute = claim path"
+        default_factory=lambda: {"training": "training"},
+        description="attribute = claim path: what conditions may read as subject.ATTRIBUTE",
     )
 
 
 class JwtSettings(Section):
     """[identity.jwt]"""
 
-    issuer: str
-    audience: str
+    issuer: str = Field(description="the `iss` that tokens must have")
+    audience: str = Field(description="the `aud` that tokens must have")
     jwks: str = Field(description="file or https URL of the issuer's key set")
     claims: ClaimSettings = ClaimSettings()
     multi_factor: tuple[str, ...] = Field(
         ("mfa", "pwd+otp", "pwd+hwk", "pwd+fpt"),
         description="acr or amr values, or amr combinations, that mean more than one factor (RFC 8176)",
     )
-    phishing_resistant: tuple[str, ...] = Field(("hwk", "fido", "phr"), description="acr or amr values")
+    phishing_resistant: tuple[str, ...] = Field(
+        ("hwk", "fido", "phr"), description="acr or amr values that mean a phishing-resistant factor"
+    )
 
 
 class ProxySettings(Section):
     """[identity.proxy]"""
 
     hmac_key: Path = Field(description="file with the shared key, 0600")
-    max_skew: int = Field(30, ge=1, le=300, description="seconds")
+    max_skew: int = Field(30, ge=1, le=300, description="seconds an assertion may be old or ahead")
 
 
 class WhoAmISettings(Section):
@@ -112,39 +128,44 @@ class WhoAmISettings(Section):
     credentials: tuple[str, ...] = Field(
         ("authorization",), description="header names, and cookie names as cookie:NAME"
     )
-    id: str = Field("id", description="path in the answer")
-    roles: str = "roles"
-    branch: str = "branch"
-    client_id: str = "client_id"
-    attributes: dict[str, str] = Field(default_factory=lambda: {"training": "training"})
-    cache_seconds: int = Field(10, ge=0, le=300)
+    id: str = Field("id", description="path in the answer of the actor's id")
+    roles: str = Field("roles", description="path of the actor's roles")
+    branch: str = Field("branch", description="path of the actor's branch")
+    client_id: str = Field("client_id", description="path of the actor's own client id")
+    attributes: dict[str, str] = Field(
+        default_factory=lambda: {"training": "training"},
+        description="attribute = path: what conditions may read as subject.ATTRIBUTE",
+    )
+    cache_seconds: int = Field(
+        10, ge=0, le=300, description="how long an answer counts: a log-out is noticed after that time"
+    )
 
 
 class DemoAccount(Section):
     """[[identity.demo]]: a made-up member of staff; the token is no secret, it stands in this file."""
 
-    token: str = Field(min_length=16)
-    id: str
-    roles: tuple[str, ...] = ()
-    branch: str | None = None
-    client_id: str | int | None = None
+    token: str = Field(min_length=16, description="the bearer token of this account")
+    id: str = Field(description="the actor's id")
+    roles: tuple[str, ...] = Field((), description="the actor's roles")
+    branch: str | None = Field(None, description="the actor's branch")
+    client_id: str | int | None = Field(None, description="the actor's own client id")
     training: dict[str, str] = Field(default_factory=dict, description="course = date of the last completion")
 
 
 class IdentitySettings(Section):
     """[identity]"""
 
-    mode: Literal["jwt", "proxy", "upstream", "demo"] = "jwt"
-    jwt: JwtSettings | None = None
-    proxy: ProxySettings | None = None
-    upstream: WhoAmISettings | None = None
-    demo: tuple[DemoAccount, ...] = ()
+    mode: Literal["jwt", "proxy", "upstream", "demo"] = Field("jwt", description="who vouches for the actor")
+    jwt: JwtSettings | None = Field(None, description="an issuer's tokens")
+    proxy: ProxySettings | None = Field(None, description="a reverse proxy's signed assertions")
+    upstream: WhoAmISettings | None = Field(None, description="the CRM's own who-am-I route")
+    demo: tuple[DemoAccount, ...] = Field((), description="made-up accounts")
 
 
 class StoreSettings(Section):
     """[store]"""
 
-    url: str = Field(DEFAULT_STORE, description="SQLAlchemy URL")
+    url: str = Field(DEFAULT_STORE, description="SQLAlchemy URL of the log's database")
 
 
 class AuditSettings(Section):
@@ -157,8 +178,8 @@ class AuditSettings(Section):
 class KeySettings(Section):
     """[keys]"""
 
-    provider: Literal["file"] = "file"
-    file: Path = Path(DEFAULT_KEYS)
+    provider: Literal["file"] = Field("file", description="where keys are kept")
+    file: Path = Field(Path(DEFAULT_KEYS), description="the key file, 0600")
 
 
 class Settings(BaseSettings):
@@ -169,7 +190,10 @@ class Settings(BaseSettings):
     )
 
     gateway: GatewaySettings = GatewaySettings()
-    systems: Annotated[tuple[SystemSettings, ...], Field(min_length=1, max_length=1)]
+    systems: Annotated[
+        tuple[SystemSettings, ...],
+        Field(min_length=1, max_length=1, description="one [[systems]] table: a gateway guards one CRM"),
+    ]
     identity: IdentitySettings = IdentitySettings()
     store: StoreSettings = StoreSettings()
     audit: AuditSettings = AuditSettings()
@@ -209,10 +233,17 @@ def load_settings(file: Path) -> Settings:
     tree.setdefault("store", {}).setdefault("url", DEFAULT_STORE)
     tree.setdefault("keys", {}).setdefault("file", DEFAULT_KEYS)
     _anchor(tree, file.resolve().parent)
+    if stray := sorted(name for name in _environment() if name.split("__")[0] not in Settings.model_fields):
+        raise ConfigError(f"environment: PRIVGUARD_{stray[0].upper()} is not a setting. Unset it.")
     try:
         settings = Settings(**tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(file, text, e) for e in error.errors())) from None
+        raise ConfigError("\n".join(_explain(file, text, error.errors()))) from None
+    except SettingsError:  # its message is about the machinery
+        raise ConfigError(
+            "environment: a PRIVGUARD_ variable does not parse. Lists and tables are JSON: "
+            "PRIVGUARD_GATEWAY__TRUSTED_PROXIES='[\"10.0.0.1\"]'."
+        ) from None
     if settings.identity.mode != "demo" and getattr(settings.identity, settings.identity.mode) is None:
         raise ConfigError(
             f"{file}: [identity] mode is {settings.identity.mode!r}: add [identity.{settings.identity.mode}]"
@@ -225,16 +256,99 @@ def json_schema() -> dict[str, Any]:
     return Settings.model_json_schema()
 
 
-def _explain(file: Path, text: str, error: Any) -> str:
-    """One validation error with the line its key stands on; without the value, which may be a secret."""
-    keys = [str(part) for part in error["loc"]]
-    name = ".".join(keys)
-    leaf = next((k for k in reversed(keys) if not k.isdigit()), "")
-    found = re.search(rf"^[ \t]*(\[+[\w.]*\b)?{re.escape(leaf)}\b", text, re.MULTILINE)
-    where = f"{file}:{text.count(chr(10), 0, found.start()) + 1}:1" if found else str(file)
-    if error["type"] == "extra_forbidden":
-        return f"{where}: {name} is not a setting. Take it out, or see docs/reference/configuration.md."
-    return f"{where}: {name}: {error['msg']}"
+_PREFIX: Final = "PRIVGUARD_"
+_BRANCHES: Final = ("literal['forward']", OwnCredentials.__name__)
+"""What a union adds to the place of an error."""
+_TABLE: Final = re.compile(r"[ \t]*(\[\[?)[ \t]*([\w.-]+)[ \t]*\]")
+_KEY: Final = re.compile(r"[ \t]*([\w.-]+)[ \t]*=")
+Place = tuple[str | int, ...]
+
+
+def _environment() -> set[str]:
+    """The environment's settings, as ``section__key``."""
+    return {name[len(_PREFIX) :].lower() for name in os.environ if name.upper().startswith(_PREFIX)}
+
+
+def _explain(file: Path, text: str, errors: Sequence[Any]) -> Iterator[str]:
+    """Each validation error with the line its key stands on; without the value, which may be a secret."""
+    found: dict[Place, Any] = {}
+    for error in errors:
+        found.setdefault(tuple(part for part in error["loc"] if part not in _BRANCHES), error)
+    for place, error in found.items():
+        if any(other != place and other[: len(place)] == place for other in found):
+            continue  # it follows from what is wrong below
+        yield f"{_where(file, text, place)}: {_said(place, error)}"
+
+
+def _said(place: Place, error: Any) -> str:
+    name, known = _named(place), _known(place[:-1])
+    setting = known.get(str(place[-1]))
+    means = setting.description if setting is not None and setting.description else ""
+    match error["type"]:
+        case "extra_forbidden":
+            close = get_close_matches(str(place[-1]), known, n=1)
+            mend = f"Did you mean {close[0]}?" if close else "Take it out."
+            return f"{name} is not a setting. {mend} All settings: docs/reference/configuration.md."
+        case "missing":
+            return f"{name} is missing: {means}."
+        case "string_pattern_mismatch":
+            return f"{name} does not fit: {means}."
+    return f"{name}: {error['msg']}" + (f" ({means})" if means else "")
+
+
+def _named(place: Place) -> str:
+    """A place as the file has it: ``[gateway] listen``, ``[[systems]] upstream``."""
+    tables = ".".join(part for part in place[:-1] if isinstance(part, str))
+    if isinstance(place[-2] if len(place) > 1 else None, int):
+        return f"[[{tables}]] {place[-1]}"
+    return f"[{tables}] {place[-1]}" if tables else str(place[-1])
+
+
+def _known(place: Place) -> Mapping[str, FieldInfo]:
+    """The settings of a table."""
+    known: Mapping[str, FieldInfo] = Settings.model_fields
+    for part in place:
+        if isinstance(part, str):
+            table = _table(known[part].annotation) if part in known else None
+            known = table.model_fields if table is not None else {}
+    return known
+
+
+def _table(kind: object) -> type[BaseModel] | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((table for part in get_args(kind) if (table := _table(part)) is not None), None)
+
+
+def _where(file: Path, text: str, place: Place) -> str:
+    """``file:line:1`` of a key, or of the table around it; or the environment's variable."""
+    variable = "__".join(str(part) for part in place).lower()
+    if variable in _environment():
+        return f"environment {_PREFIX}{variable.upper()}"
+    best, line = 0, 0
+    for number, path in _paths(text):
+        if best < len(path) and path == place[: len(path)]:
+            best, line = len(path), number
+    return f"{file}:{line}:1" if line else str(file)
+
+
+def _paths(text: str) -> Iterator[tuple[int, Place]]:
+    """Every table's and key's line and place, tables of an array counted from 0."""
+    counts: dict[Place, int] = {}
+    here: Place = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if table := _TABLE.match(line):
+            here = ()
+            names = table[2].split(".")
+            for position, name in enumerate(names, start=1):
+                here = (*here, name)
+                if table[1] == "[[" and position == len(names):
+                    counts[here] = counts.get(here, -1) + 1
+                if here in counts:
+                    here = (*here, counts[here])
+            yield number, here
+        elif key := _KEY.match(line):
+            yield number, (*here, *key[1].split("."))
 
 
 def _anchor(tree: dict[str, Any], folder: Path) -> None:

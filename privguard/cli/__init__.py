@@ -14,10 +14,12 @@ _COMMANDS = {
     "demo": "Run a sample bank CRM behind privguard, on this machine.",
     "init": "Write a first configuration, policy and keys into a folder.",
     "serve": "Run the gateway.",
-    "doctor": "Check configuration, policy, keys, store, clock, upstream and disk.",
+    "doctor": "Check configuration, policy, keys, store, clock, upstream, identity and disk.",
     "policy": "Check, test and explain policies.",
     "db": "Bring the store's tables up to date, or say where they stand.",
 }
+_GATEWAY = frozenset({"aiohttp", "httptools", "prometheus_client", "uvicorn", "uvloop", "multidict", "yarl"})
+"""What only the extra ``gateway`` installs."""
 
 
 class _Lazy(click.Group):
@@ -55,4 +57,12 @@ def main() -> None:
         if "--debug" in sys.argv[1:]:
             raise
         click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if "--debug" in sys.argv[1:] or error.name not in _GATEWAY:
+            raise
+        click.echo(
+            f"Error: this needs {error.name}. Install privguard with its extra: 'privguard[gateway]'.",
+            err=True,
+        )
         sys.exit(1)

@@ -50,7 +50,13 @@ branch = "{branch}"
 
 @click.command()
 @click.option("--once", is_flag=True, help="Play a guided tour, verify the log, and end.")
-@click.option("--port", default=0, help="Port of the gateway; a free one if 0.")
+@click.option(
+    "--port",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port of the gateway; a free one if 0.",
+)
 def demo(once: bool, port: int) -> None:
     """Run a sample bank CRM behind privguard: URLs, accounts and what to try."""
     from privguard.cli import tour
@@ -58,7 +64,7 @@ def demo(once: bool, port: int) -> None:
     crm = _crm()
     with tempfile.TemporaryDirectory(prefix="privguard-demo-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        port, crm_port = port or _free_port(), _free_port()
+        port, crm_port = _free_port(port), _free_port(0)
         tokens = _prepare(folder, port, crm_port, crm.SAMPLES)
         click.echo("Starting a CRM with 5,000 made-up clients, and privguard before it ...")
         stack.enter_context(
@@ -144,7 +150,12 @@ def _await_port(process: subprocess.Popen[bytes], port: int, name: str, log: Pat
     raise ConfigError(f"The demo's {name} does not start:\n{log.read_text(errors='replace')[-1500:]}")
 
 
-def _free_port() -> int:
+def _free_port(port: int) -> int:
+    """A port nobody listens on: this one, or any if 0."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(f"Port {port}: {error.strerror}. Name another one with --port.") from None
         return int(probe.getsockname()[1])

@@ -27,7 +27,7 @@ _DISK_FLOOR = 1 << 30
 @config_option
 @json_option
 def doctor(config: Path, as_json: bool) -> None:
-    """Check configuration, policy, keys, store, clock, upstream and disk; exit 1 if any fails."""
+    """Check configuration, policy, keys, store, clock, upstream, identity and disk; exit 1 if any fails."""
     failed = False
     for name, said, fine in _checks(config):
         failed = failed or not fine
@@ -52,6 +52,7 @@ def _checks(config: Path) -> Iterator[tuple[str, str, bool]]:
         ("keys", _keys),
         ("store", _store),
         ("upstream", _upstream),
+        ("identity", _identity),
         ("disk", _disk),
     )
     for name, check in checks:
@@ -92,9 +93,7 @@ def _store(settings: Settings) -> str:
 
 
 def _upstream(settings: Settings) -> str:
-    url = urllib.parse.urlsplit(settings.system.upstream)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=5)
+    connection = _connection(settings)
     began = time.monotonic()
     try:
         connection.connect()
@@ -108,11 +107,49 @@ def _upstream(settings: Settings) -> str:
     return f"{settings.system.upstream} accepts connections ({(time.monotonic() - began) * 1000:.0f} ms)"
 
 
+def _connection(settings: Settings) -> http.client.HTTPConnection:
+    url, tls = urllib.parse.urlsplit(settings.system.upstream), settings.system.tls
+    if url.scheme == "https":
+        from privguard.asgi.fetch import tls_context
+
+        context = tls_context(tls.ca, tls.client_cert)
+        return http.client.HTTPSConnection(url.hostname or "", url.port, timeout=5, context=context)
+    return http.client.HTTPConnection(url.hostname or "", url.port, timeout=5)
+
+
+def _identity(settings: Settings) -> str:
+    """What names the actors can be used; who-am-I must refuse somebody without credentials as it will us."""
+    from privguard.asgi.credentials import identity_provider
+    from privguard.bootstrap import SystemClock
+
+    identity_provider(settings, SystemClock())
+    whoami = settings.identity.upstream
+    if settings.identity.mode != "upstream" or whoami is None:
+        return f"mode {settings.identity.mode}"
+    connection = _connection(settings)
+    try:
+        connection.request("GET", whoami.whoami, headers={"Accept": "application/json"})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        raise ConfigError(f"{whoami.whoami} does not answer: see upstream.") from None
+    finally:
+        connection.close()
+    if status not in (200, 401, 403):
+        raise ConfigError(
+            f"{whoami.whoami} answers {status} to a request without credentials, not 401 or 403. "
+            "Correct [identity.upstream] whoami."
+        )
+    return f"the CRM's {whoami.whoami} answers {status} to a request without credentials"
+
+
 def _disk(settings: Settings) -> str:
     engine, separator, path = settings.store.url.partition(":///")
     if not (engine.startswith("sqlite") and separator):
         return "the store is not on this machine's disk"
-    free = shutil.disk_usage(Path(path).parent).free
+    try:
+        free = shutil.disk_usage(Path(path).parent).free
+    except OSError as error:
+        raise ConfigError(f"{Path(path).parent}: {error.strerror}. Correct [store] url.") from None
     if free < _DISK_FLOOR:
         raise ConfigError(
             f"{free >> 20} MB free where the log is; a full disk stops every disclosure. Make room."

@@ -28,7 +28,7 @@ mode = "upstream"           # ask the CRM itself who holds a token; or "jwt", "p
 
 [identity.upstream]
 whoami = "/me"
-credentials = ["authorization"]
+credentials = ["authorization"]    # headers, and cookies as "cookie:NAME"
 id = "id"
 roles = "roles"
 branch = "branch"
@@ -75,7 +75,7 @@ def init(folder: Path, upstream: str, profile: str) -> None:
     schema.upgrade(f"sqlite+aiosqlite:///{folder.resolve() / 'privguard.db'}")
     click.echo(f"made  {folder / 'privguard.db'}: the log, empty")
     click.echo(
-        f"Next: edit {folder / 'privguard.toml'}, then\n"
+        f"Next: edit {folder / 'privguard.toml'} (who asks: [identity]), then\n"
         f"  privguard policy test {folder / 'policy.yaml'}\n"
         f"  privguard doctor --config {folder / 'privguard.toml'}\n"
         f"  privguard serve --config {folder / 'privguard.toml'}"

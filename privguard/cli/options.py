@@ -13,4 +13,6 @@ config_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The configuration file.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="JSON for programs: one object, or one a line."
+)

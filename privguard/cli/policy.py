@@ -72,7 +72,13 @@ def test(files: tuple[Path, ...], config: Path, as_json: bool) -> None:
 @click.option("--id", "actor_id", default="someone", show_default=True, help="With --role: the actor's id.")
 @click.option("--resource", help="A resource of the policy; the first one by default.")
 @click.option("--purpose", help="What for; the policy's default by default.")
-@click.option("--action", default="read", type=click.Choice(["read", "create", "update", "delete", "export"]))
+@click.option(
+    "--action",
+    default="read",
+    show_default=True,
+    type=click.Choice(["read", "create", "update", "delete", "export"]),
+    help="What is done to the record.",
+)
 @click.option(
     "--record", metavar="NAME|FILE", help="A record of the tests beside the policy, or a JSON file."
 )
@@ -111,6 +117,8 @@ def _chosen(files: tuple[Path, ...], config: Path) -> tuple[Path, ...]:
     """The files named, or the policy of the configuration."""
     if files:
         return files
+    if not config.exists():
+        raise click.UsageError(f"Name a policy file, or a configuration with --config: there is no {config}.")
     from privguard.config import load_settings
 
     return (Path(load_settings(config).system.policy),)
@@ -230,14 +238,17 @@ def _actor(suite: Suite | None, said: dict[str, Any]) -> Principal:
 
     if said["actor"]:
         if suite is None or said["actor"] not in suite.content.actors:
-            known = ", ".join(suite.content.actors) if suite else "none"
-            raise click.BadParameter(
-                f"the tests beside the policy name these actors: {known}", param_hint="--as"
-            )
+            raise click.BadParameter(f"the tests beside the policy name {_actors(suite)}", param_hint="--as")
         return suite.actor(said["actor"])
     if not said["roles"]:
-        raise click.UsageError("Say who asks: --as NAME or --role ROLE.")
+        raise click.UsageError(
+            f"Say who asks: --role ROLE, or --as NAME (the tests beside the policy name {_actors(suite)})."
+        )
     return Principal(id=said["actor_id"], roles=frozenset(said["roles"]), branch=said["branch"])
+
+
+def _actors(suite: Suite | None) -> str:
+    return ", ".join(suite.content.actors) if suite is not None else "nobody"
 
 
 def _record(suite: Suite | None, name: str | None) -> dict[str, Any] | None:
@@ -248,7 +259,8 @@ def _record(suite: Suite | None, name: str | None) -> dict[str, Any] | None:
     try:
         record = json.loads(Path(name).read_bytes())
     except (OSError, ValueError):
-        raise ConfigError("--record names neither a record of the tests nor a JSON file.") from None
+        known = f" The tests name {', '.join(suite.content.records)}." if suite is not None else ""
+        raise ConfigError(f"--record names neither a record of the tests nor a JSON file.{known}") from None
     if not isinstance(record, dict):
         raise ConfigError("The record is not a JSON object.")
     return record

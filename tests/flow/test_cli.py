@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,10 +65,12 @@ def test_a_missing_configuration_is_named_with_its_mend(command: list[str], tmp_
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('mode = "enforce"', 'mode = "enforced"', "gateway.mode"),
-        ('listen = "', 'lisen = "x"\nlisten = "', "gateway.lisen is not a setting"),
+        ('mode = "enforce"', 'mode = "enforced"', "privguard.toml:3:1: [gateway] mode"),
+        ('listen = "', 'lisen = "x"\nlisten = "', "[gateway] lisen is not a setting. Did you mean listen?"),
         ("[store]", "[stor]\nx = 1\n[store]", "stor is not a setting"),
-        ('name = "crm"', 'name = "The CRM"', "systems.0.name"),
+        ('name = "crm"', 'name = "The CRM"', "[[systems]] name does not fit: the CRM's name"),
+        ('policy = "', '# policy = "', "[[systems]] policy is missing: file of the policy"),
+        ('upstream = "http', 'upstream = "x', "[[systems]] upstream does not fit: scheme://host:port"),
         ("[gateway]", "[gateway", "privguard.toml: "),
     ],
 )
@@ -80,6 +83,38 @@ def test_a_wrong_setting_is_named_with_its_line(folder: Gateway, old: str, new: 
     assert expected in said.stderr
     assert "privguard.toml" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (
+            "PRIVGUARD_GATEWAY__LISEN",
+            "x",
+            "environment PRIVGUARD_GATEWAY__LISEN: [gateway] lisen is not a setting",
+        ),
+        ("PRIVGUARD_GATWAY__MODE", "observe", "PRIVGUARD_GATWAY__MODE is not a setting"),
+        ("PRIVGUARD_GATEWAY__TRUSTED_PROXIES", "10.0.0.1", "does not parse"),
+        ("PRIVGUARD_GATEWAY__MODE", "no", "environment PRIVGUARD_GATEWAY__MODE: [gateway] mode: "),
+    ],
+)
+def test_a_wrong_setting_of_the_environment_is_named(
+    folder: Gateway, monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    said = privguard("doctor", "--config", str(folder.config))
+    assert said.returncode == 1
+    assert expected in said.stdout
+    assert "Traceback" not in said.stderr
+
+
+def test_every_wrong_setting_is_said_once(folder: Gateway) -> None:
+    text = folder.config.read_text().replace('policy = "', 'credentials = {header = "x"}\n# "', 1)
+    folder.config.write_text(text)
+    said = privguard("serve", "--config", str(folder.config)).stderr.splitlines()
+    assert len(said) == 2
+    assert any("[[systems]] policy is missing" in line for line in said)
+    assert any("[systems.credentials] from_file is missing" in line for line in said)
 
 
 def test_serve_refuses_keys_that_others_may_read(folder: Gateway) -> None:
@@ -119,10 +154,51 @@ def test_doctor_says_one_line_a_check(folder: Gateway) -> None:
     said = privguard("doctor", "--config", str(folder.config))
     assert said.returncode == 0, said.stdout + said.stderr
     assert [line.split()[1] for line in said.stdout.splitlines()] == [
-        "config", "policy", "keys", "store", "upstream", "disk",
+        "config", "policy", "keys", "store", "upstream", "identity", "disk",
     ]  # fmt: skip
     as_json = privguard("doctor", "--json", "--config", str(folder.config))
     assert all(json.loads(line)["ok"] for line in as_json.stdout.splitlines())
+
+
+def test_doctor_asks_the_crm_who_am_i(folder: Gateway) -> None:
+    folder.config.write_text(folder.config.read_text().replace('whoami = "/me"', 'whoami = "/whoami"'))
+    said = privguard("doctor", "--config", str(folder.config))
+    assert said.returncode == 1
+    assert "/whoami answers 404" in said.stdout
+    assert "[identity.upstream] whoami" in said.stdout
+
+
+def test_doctor_says_where_the_store_should_be(folder: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIVGUARD_STORE__URL", f"sqlite+aiosqlite:///{folder.folder}/nowhere/log.db")
+    said = privguard("doctor", "--config", str(folder.config))
+    assert said.returncode == 1
+    assert "Correct [store] url" in said.stdout
+    assert "Traceback" not in said.stderr
+
+
+def test_the_demo_refuses_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = privguard("demo", "--port", str(taken.getsockname()[1]))
+    assert said.returncode == 1
+    assert "--port" in said.stderr
+
+
+def test_policy_commands_say_what_to_name(tmp_path: Path) -> None:
+    said = privguard("policy", "lint", cwd=tmp_path)
+    assert said.returncode == 2
+    assert "Name a policy file" in said.stderr
+    said = privguard("policy", "explain", "policies/bank.yaml")
+    assert said.returncode == 2
+    assert "--as NAME" in said.stderr
+    assert "teller" in said.stderr  # an actor of the tests beside the policy
+
+
+def test_a_missing_extra_is_named() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from privguard.cli import main; main()"
+    said = subprocess.run([sys.executable, "-c", code, "serve"], capture_output=True, text=True, cwd=REPO)
+    assert said.returncode == 1
+    assert "privguard[gateway]" in said.stderr
+    assert "Traceback" not in said.stderr
 
 
 def test_the_environment_overrides_the_file(folder: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
