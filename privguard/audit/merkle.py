@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import islice
+from itertools import count, islice
 from typing import Final
 
 from msgspec import Struct
@@ -72,11 +72,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-def needed(tree: Tree, count: int) -> Iterator[Span]:
-    """What must be handed to ``extend`` with ``count`` more leaves: begun tiles that they will fill."""
-    for level in range(64 // TILE_HEIGHT):
+def needed(tree: Tree, leaves: int) -> Iterator[Span]:
+    """What must be handed to ``extend`` with so many more ``leaves``: begun tiles that they will fill."""
+    for level in count():
         start = tree.size >> level * TILE_HEIGHT
-        stop = (tree.size + count) >> level * TILE_HEIGHT
+        stop = (tree.size + leaves) >> level * TILE_HEIGHT
         begun = start - start % TILE_WIDTH
         if stop < begun + TILE_WIDTH:
             return

@@ -199,7 +199,9 @@ def test_l09_a_log_whose_tree_is_behind_takes_no_entries(tmp_path: Path) -> None
         state = connection.execute("SELECT size, edge, root FROM tree_state").fetchone()
         connection.execute("UPDATE tree_state SET size = 0, edge = x''")
         refused(log, "disagree")
-        connection.execute("UPDATE tree_state SET size = ?, edge = ?, root = ?", state)
+        connection.execute("UPDATE tree_state SET id = 2")
+        refused(log, "no state")
+        connection.execute("UPDATE tree_state SET id = 1, size = ?, edge = ?, root = ?", state)
     recovers(log, tmp_path)
 
 

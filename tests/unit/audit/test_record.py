@@ -136,7 +136,7 @@ def field_names(event: Iterable[AccessEvent]) -> set[str]:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 60)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 2500), st.integers(0, 160)), min_size=1, max_size=4),
     st.integers(0, 3),
 )
 def test_a_larger_disclosure_is_split_and_nothing_is_lost(shape: list[tuple[int, int]], part: int) -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from privguard.audit.merkle import root_of
 from privguard.audit.record import parse
 from privguard.crypto.envelope import unseal
 from privguard.errors import AuditUnavailableError
 from privguard.model import AuditReceipt, Disclosure, Outcome, SubjectRef
-from privguard.store.audit_log import BATCH_EVENTS
+from privguard.store.audit_log import BATCH_EVENTS, SqlAuditLog
 from privguard.store.engine import Store
 from privguard.store.subjects import SubjectKeys
 from tests.unit.audit.events import access, accesses, disclosure, refs
@@ -232,6 +233,19 @@ def test_s16_a_client_whose_key_row_was_swapped_cannot_be_put_on_record(tmp_path
         swapped.result(5)
     assert other.result(5).index == 1
     log.close()
+
+
+def test_s16_a_wrapping_key_that_is_missing_is_named(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    log.submit(access("a")).result(5)
+    log.close()
+    other = structs.replace(KEYRING, keks={2: KEYRING.keks[1]}, primary=2)
+    log = SqlAuditLog.open(url_of(tmp_path), other, SystemEntropy(), origin=ORIGIN)
+    with pytest.raises(AuditUnavailableError, match="Version 1 of the wrapping key"):
+        log.submit(access("a")).result(5)
+    log.submit(access("b")).result(5)
+    log.close()
+    check_whole(tmp_path)
 
 
 def erase_every_client(folder: Path) -> None:
