@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from privguard.audit.record import (
@@ -139,6 +139,7 @@ def field_names(event: Iterable[AccessEvent]) -> set[str]:
     st.lists(st.tuples(st.integers(0, 2500), st.integers(0, 160)), min_size=1, max_size=4),
     st.integers(0, 3),
 )
+@example([(3, 160)], 0)
 def test_a_larger_disclosure_is_split_and_nothing_is_lost(shape: list[tuple[int, int]], part: int) -> None:
     groups = tuple(
         Disclosure(
