@@ -14,6 +14,7 @@ from privguard.cli.options import config_option
 if TYPE_CHECKING:
     from privguard.asgi.messages import ASGIApp
     from privguard.bootstrap import Wiring
+    from privguard.policy import Policy
 
 
 @click.command()
@@ -71,15 +72,27 @@ def _worker(config: Path, json_logs: bool) -> ASGIApp:
 def _announce(wiring: Wiring) -> None:
     from privguard.telemetry import logger
 
-    settings = wiring.settings
+    settings, policy = wiring.settings, wiring.guard.core.policy
     logger().info(
-        "serving",
+        "starting",
         listen=settings.gateway.listen,
         system=settings.system.name,
         mode=settings.gateway.mode,
-        policy=wiring.guard.core.policy.digest[:12] if wiring.guard.core.policy else "",
+        policy=policy.digest[:12] if policy else "",
     )
+    if policy is not None and (idle := _idle(policy)):
+        logger().warning("not-enforced", keys=", ".join(idle), meaning="this version only checks their form")
     if settings.gateway.mode == "observe":
         logger().warning("observe-mode", meaning="nothing is masked or refused; everything is recorded")
     if settings.identity.mode == "demo":
         logger().warning("DEMO-IDENTITY", meaning="tokens are no secret: never with real data")
+
+
+def _idle(policy: Policy) -> list[str]:
+    """Keys of the policy that nothing enforces yet: whoever wrote them must not rely on them."""
+    written = {
+        "budgets": bool(policy.budgets),
+        "break_glass": policy.break_glass is not None,
+        "quota": any(rule.quota is not None for rule in policy.rules),
+    }
+    return [key for key, there in written.items() if there]

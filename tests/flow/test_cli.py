@@ -117,6 +117,16 @@ def test_every_wrong_setting_is_said_once(folder: Gateway) -> None:
     assert any("[systems.credentials] from_file is missing" in line for line in said)
 
 
+def test_serve_says_which_keys_of_the_policy_are_not_enforced(folder: Gateway) -> None:
+    made = folder.start()
+    try:
+        log = (folder.folder / "gateway.log").read_text()
+    finally:
+        made.stop()
+    assert "not-enforced" in log
+    assert "budgets, break_glass, quota" in log
+
+
 def test_serve_refuses_keys_that_others_may_read(folder: Gateway) -> None:
     (folder.folder / "keys.json").chmod(0o644)
     said = privguard("serve", "--config", str(folder.config))
