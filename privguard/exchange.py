@@ -27,7 +27,6 @@ from privguard.errors import (
     AccessDeniedError,
     IllegalTransitionError,
     PrivguardError,
-    ReasonRequiredError,
     StepUpRequiredError,
     UngovernedRouteError,
     UnreadableResponseError,
@@ -53,7 +52,7 @@ from privguard.model import (
     Verb,
     View,
 )
-from privguard.policy import Policy
+from privguard.policy import Policy, demanded
 
 
 class State(enum.IntEnum):
@@ -275,7 +274,7 @@ class Exchange:
         self._disclosures = masked.disclosures
         if masked.refused is not None:
             self._refuse_unless_permitted(masked.refused)
-        self._refuse_unless_revealed(masked.disclosures, masked.offered)
+        self._refuse_unless_revealed(masked.disclosures, masked.offered, masked.missing)
         self._go(State.MASKED)
         return masked
 
@@ -285,7 +284,7 @@ class Exchange:
         view, disclosures, ruling = self.rulebook.masker(plan).record(record, self.actor, route.params)
         self._disclosures = disclosures
         self._refuse_unless_permitted(ruling)
-        self._refuse_unless_revealed(disclosures, ruling.offered)
+        self._refuse_unless_revealed(disclosures, ruling.offered, ruling.missing)
         self._go(State.MASKED)
         return view
 
@@ -313,6 +312,8 @@ class Exchange:
     def open_stream(self, media: str, paging: PagingRewrite | None) -> StreamMasker:
         """Opens the masker of an answer that leaves in parts; each goes through ``mask_part``."""
         plan, route = self._planned()
+        if self.request.reveal:
+            raise AccessDeniedError("Clear values do not leave in answers so large that they leave in parts.")
         return open_stream(media, self.rulebook.masker(plan), plan, self.actor, route.params, paging)
 
     def mask_part(self, part: Part, event_id: str) -> None:
@@ -370,23 +371,25 @@ class Exchange:
         if ruling.outcome is Outcome.PERMITTED:
             return
         if ruling.outcome is Outcome.CHALLENGED:
-            raise demand(ruling.missing, ruling.offered)
+            raise demanded(ruling.missing, ruling.offered)()
         raise AccessDeniedError(hidden=True)
 
-    def _refuse_unless_revealed(self, disclosures: Sequence[Disclosure], offered: Sequence[str]) -> None:
-        """Clear values were asked for by name: all of them leave clear, or a challenge does."""
+    def _refuse_unless_revealed(
+        self, disclosures: Sequence[Disclosure], offered: Sequence[str], missing: Sequence[Obligation]
+    ) -> None:
+        """Clear values were asked for by name: all of them leave clear, or a refusal says what is missing."""
         if not self.request.reveal or self.plan is None:
             return
-        wanted = {
+        wanted = [
             spec.path
             for spec in self.plan.shape.fields
             if spec.path in self.request.reveal or spec.cls.name in self.request.reveal
-        }
-        unmet = sorted(
-            {f.path for d in disclosures for f in d.fields if f.path in wanted and f.view is not View.CLEAR}
-        )
-        if unmet:
-            raise StepUpRequiredError("Clear values need a grant.", fields=tuple(unmet), max_age=900)
+        ]
+        clouded = {f.path for d in disclosures for f in d.fields if f.view is not View.CLEAR}
+        if could := tuple(path for path in wanted if path in offered):
+            raise demanded(missing, could)()
+        if unmet := [path for path in wanted if path in clouded]:
+            raise AccessDeniedError(f"No rule lets this actor see {', '.join(unmet)} in clear here.")
 
     def _event(self, outcome: Outcome, now_us: int, event_id: str) -> AccessEvent:
         request, route, plan, ruling = self.request, self.route, self.plan, self._ruling
@@ -418,23 +421,6 @@ class Exchange:
             intent=self._intent,
             part=self._part,
         )
-
-
-def demand(missing: Sequence[Obligation], fields: Sequence[str]) -> AccessDeniedError:
-    """The refusal that names what is missing; a second factor first, then words.
-
-    Returns:
-        StepUpRequiredError, ReasonRequiredError, or AccessDeniedError naming the obligations.
-    """
-    for obligation in missing:
-        if obligation.kind in ("mfa", "grant"):
-            acr = "phishing-resistant" if obligation.phishing_resistant else "mfa"
-            return StepUpRequiredError(fields=tuple(fields), max_age=obligation.max_age or 0, acr_values=acr)
-    for obligation in missing:
-        if obligation.kind in ("reason", "ticket"):
-            return ReasonRequiredError(f"This needs a {obligation.kind}: {obligation.detail}.")
-    words = ", ".join(f"{o.kind} ({o.detail})" if o.detail else o.kind for o in missing)
-    return AccessDeniedError(f"Missing: {words}." if words else "")
 
 
 def _library_route(request: AccessRequest) -> Route | None:

@@ -30,6 +30,7 @@ from privguard.model import (
     ClassSpec,
     Disclosure,
     FieldShown,
+    Obligation,
     Outcome,
     Principal,
     Ruling,
@@ -55,6 +56,7 @@ class Masked(Struct, frozen=True):
         records: how many records left.
         left_out: how many were left out of lists.
         offered: paths of fields of which a clear value could be had.
+        missing: obligations that would have to be met for those.
     """
 
     body: bytes
@@ -63,6 +65,7 @@ class Masked(Struct, frozen=True):
     records: int = 0
     left_out: int = 0
     offered: tuple[str, ...] = ()
+    missing: tuple[Obligation, ...] = ()
 
 
 def compile_masker(plan: AccessPlan, tools: MaskTools) -> BodyMasker:
@@ -124,6 +127,7 @@ class BodyMasker:
             records=walk.records,
             left_out=walk.left_out,
             offered=call.ledger.offered(),
+            missing=call.ledger.missing(),
         )
 
     def _fast(self, body: bytes, walk: AnswerWalk, call: Call) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from privguard.model import Disclosure, FieldShown, Principal, ResourceShape, Ruling, SubjectRef
+from privguard.model import Disclosure, FieldShown, Obligation, Principal, ResourceShape, Ruling, SubjectRef
 
 
 class Refusal(Struct, frozen=True):
@@ -61,6 +61,10 @@ class Ledger:
     def offered(self) -> tuple[str, ...]:
         """Paths of fields of which a clear value could be had, over all rulings."""
         return tuple(dict.fromkeys(path for ruling in self._groups for path in ruling.offered))
+
+    def missing(self) -> tuple[Obligation, ...]:
+        """What would have to be met for those, over all rulings."""
+        return tuple(dict.fromkeys(each for ruling in self._groups for each in ruling.missing))
 
 
 class Call(Struct, frozen=True):

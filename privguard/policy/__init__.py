@@ -10,6 +10,7 @@ from privguard.policy.document import Document, json_schema
 from privguard.policy.lint import lint
 from privguard.policy.load import load
 from privguard.policy.references import Finding
+from privguard.policy.refuse import demanded
 from privguard.policy.source import InvalidPolicyError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "InvalidPolicyError",
     "Policy",
     "compile_policy",
+    "demanded",
     "json_schema",
     "lint",
     "load",

@@ -53,7 +53,9 @@ def demanded(missing: Sequence[Obligation], fields: tuple[str, ...]) -> Refusal:
         return lambda: ReasonRequiredError(f"Missing: {words}.")
     factor = next(obligation for obligation in missing if obligation.kind == "mfa")
     acr = "phishing-resistant" if factor.phishing_resistant else "mfa"
-    return lambda: StepUpRequiredError(fields=fields, max_age=factor.max_age or 0, acr_values=acr)
+    return lambda: StepUpRequiredError(
+        f"Missing: {words}.", fields=fields, max_age=factor.max_age or 0, acr_values=acr
+    )
 
 
 def _denied(detail: str) -> Refusal:
