@@ -42,13 +42,13 @@ from privguard.model import (
     AccessPlan,
     AccessRequest,
     AuditReceipt,
+    Decision,
     Disclosure,
     FieldShown,
     Obligation,
     Outcome,
     Principal,
     Route,
-    Ruling,
     Verb,
     View,
 )
@@ -150,7 +150,7 @@ class Exchange:
         self.passing: frozenset[str] = frozenset()
         self.status = 0
         self._event_id = event_id
-        self._ruling: Ruling | None = None
+        self._ruling: Decision | None = None
         self._disclosures: tuple[Disclosure, ...] = ()
         self._intent: int | None = None
         self._part = 0
@@ -203,7 +203,7 @@ class Exchange:
         self.route = route
         plan = policy.plan(self.actor, route, request, now_us)
         if request.query:
-            self.passing = frozenset(name for name, _ in check_query(plan, request))
+            self.passing = frozenset(name for name, _ in check_query(plan, request, writes=route.verb.writes))
         if request.reveal:
             check_reveal(plan, request)
         self.plan = plan
@@ -366,7 +366,7 @@ class Exchange:
             raise IllegalTransitionError(f"{self.state.name}: decide() comes first")
         return self.plan, self.route
 
-    def _refuse_unless_permitted(self, ruling: Ruling) -> None:
+    def _refuse_unless_permitted(self, ruling: Decision) -> None:
         self._ruling = ruling
         if ruling.outcome is Outcome.PERMITTED:
             return

@@ -244,7 +244,7 @@ class Obligation(Struct, frozen=True):
     """In words, without any value of the request: ``"role compliance"``, ``"at least 10 characters"``."""
 
 
-class Ruling(Struct, frozen=True, eq=False):
+class Decision(Struct, frozen=True, eq=False):
     """What the policy says of one record: one object per distinct answer of a plan, compared by identity.
 
     Attributes:
@@ -280,11 +280,11 @@ class AccessPlan(Protocol):
     purpose: str | None
     export: tuple[tuple[str, int | None], ...]
 
-    def judge(self, actor: Principal, values: Sequence[object]) -> Ruling:
+    def judge(self, actor: Principal, values: Sequence[object]) -> Decision:
         """What the policy says of the record with these ``reads``; never raises: an error is a denial."""
         ...
 
-    def unread(self) -> Ruling:
+    def unread(self) -> Decision:
         """The ruling where no record can be read (create, opaque bodies): record conditions do not hold."""
         ...
 

@@ -28,12 +28,12 @@ from privguard.masking.walk import ENCODE, JSON, VALUES
 from privguard.model import (
     AccessPlan,
     ClassSpec,
+    Decision,
     Disclosure,
     FieldShown,
     Obligation,
     Outcome,
     Principal,
-    Ruling,
     SubjectRef,
     View,
 )
@@ -61,7 +61,7 @@ class Masked(Struct, frozen=True):
 
     body: bytes
     disclosures: tuple[Disclosure, ...] = ()
-    refused: Ruling | None = None
+    refused: Decision | None = None
     records: int = 0
     left_out: int = 0
     offered: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ class BodyMasker:
 
     def record(
         self, value: Mapping[str, object], actor: Principal, route: Mapping[str, str]
-    ) -> tuple[dict[str, object], tuple[Disclosure, ...], Ruling]:
+    ) -> tuple[dict[str, object], tuple[Disclosure, ...], Decision]:
         """Masks a record held as Python values; clear values stay the objects they are.
 
         Returns:
@@ -218,7 +218,7 @@ class BodyMasker:
 
     def ruling(
         self, current: bytes, actor: Principal, route: Mapping[str, str]
-    ) -> tuple[Ruling, tuple[Disclosure, ...]]:
+    ) -> tuple[Decision, tuple[Disclosure, ...]]:
         """The ruling on a raw JSON record of which nothing leaves, and whose record it is.
 
         Raises:

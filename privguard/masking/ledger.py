@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from privguard.model import Disclosure, FieldShown, Obligation, Principal, ResourceShape, Ruling, SubjectRef
+from privguard.model import Decision, Disclosure, FieldShown, Obligation, Principal, ResourceShape, SubjectRef
 
 
 class Refusal(Struct, frozen=True):
     """Stands where a record was: the ruling, and whose record it is as far as that is known."""
 
-    ruling: Ruling
+    ruling: Decision
     id: str | None = None
 
 
@@ -29,10 +29,10 @@ class Ledger:
     """The disclosures of one answer, one for each ruling that something left under."""
 
     def __init__(self) -> None:
-        self._groups: dict[Ruling, _Group] = {}
+        self._groups: dict[Decision, _Group] = {}
 
     def open(
-        self, shape: ResourceShape, ruling: Ruling, fields: Mapping[int, FieldShown], ids: Iterable[str]
+        self, shape: ResourceShape, ruling: Decision, fields: Mapping[int, FieldShown], ids: Iterable[str]
     ) -> set[int]:
         """Notes that records with these ids leave.
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from privguard.errors import AccessDeniedError
 from privguard.masking.paging import PagingRewrite
-from privguard.model import Disclosure, Outcome, Principal, Ruling, SubjectRef
+from privguard.model import Decision, Disclosure, Outcome, Principal, SubjectRef
 
 T = TypeVar("T")
 BLOCK: Final = 1 << 18
@@ -53,7 +53,7 @@ class _Masked(Protocol):
     @property
     def disclosures(self) -> tuple[Disclosure, ...]: ...
     @property
-    def refused(self) -> Ruling | None: ...
+    def refused(self) -> Decision | None: ...
 
 
 class StreamableMasker(Protocol):

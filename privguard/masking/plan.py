@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct
 
 from privguard.masking.operators import MaskTools, Operator, Use, accepted, make_operator
 from privguard.masking.tree import Items, Leaf, Members, Nested, Node, Text
-from privguard.model import PUBLIC, AccessPlan, FieldView, Mask, ResourceShape, Ruling, View
+from privguard.model import PUBLIC, AccessPlan, Decision, FieldView, Mask, ResourceShape, View
 
 # -- what the plan may do to each field ---------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Wardrobe(Struct, frozen=True):
     tools: MaskTools
     inner: Callable[[str], Any]
 
-    def dress(self, ruling: Ruling, tenant: str) -> Object:
+    def dress(self, ruling: Decision, tenant: str) -> Object:
         """The tree as this ruling shows it; its root is always an object."""
         dressed = _Dressing(self, ruling.fields, tenant).of(self.tree)
         return dressed if isinstance(dressed, Object) else Object((), None, ordinals=False, hollow=UNSET)

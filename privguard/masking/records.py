@@ -24,15 +24,15 @@ from privguard.masking.walk import JSON, JsonReader, Reader, Walk
 from privguard.model import (
     MISSING,
     AccessPlan,
+    Decision,
     FieldShown,
     Outcome,
-    Ruling,
     View,
 )
 
 T = TypeVar("T")
-_NO_ID: Final = Ruling(outcome=Outcome.DENIED, failed="id")
-_NO_RECORD: Final = Ruling(outcome=Outcome.DENIED, failed="record")
+_NO_ID: Final = Decision(outcome=Outcome.DENIED, failed="id")
+_NO_RECORD: Final = Decision(outcome=Outcome.DENIED, failed="record")
 _LARGEST_ID: Final = 10**64
 _MOST_RULINGS: Final = 1024
 """Rulings a plan keeps a program for; a policy gives few, so more is a defect that must not eat memory."""
@@ -73,7 +73,7 @@ class RecordMasker:
         self._wardrobe = Wardrobe(self.shape, self._tree, reached, self.layout.recoded, tools, self._inner)
         self._values_of = self.layout.readers(self._reads)
         self._id_of = self.layout.reader(self._id) if self._id else None
-        self._styles: dict[tuple[str, Ruling], _Style] = {}
+        self._styles: dict[tuple[str, Decision], _Style] = {}
 
     def _inner(self, resource: str) -> RecordMasker | None:
         try:
@@ -84,7 +84,7 @@ class RecordMasker:
 
     # judging
 
-    def look(self, value: Any, reader: Reader, call: Call) -> tuple[Ruling, str | None]:
+    def look(self, value: Any, reader: Reader, call: Call) -> tuple[Decision, str | None]:
         """The ruling on one record, and whose record it is."""
         members = reader.members(value)
         if members is None:
@@ -139,7 +139,7 @@ class RecordMasker:
     def walked(
         self,
         values: Sequence[Any],
-        rulings: Sequence[Ruling],
+        rulings: Sequence[Decision],
         owners: Sequence[str | None],
         reader: Reader,
         call: Call,
@@ -177,7 +177,7 @@ class RecordMasker:
     def _grouped(
         self,
         values: Sequence[Any],
-        rulings: Sequence[Ruling],
+        rulings: Sequence[Decision],
         owners: Sequence[Any],
         mask: Callable[[_Style, Sequence[Any], Walk], Sequence[Any]],
         reader: Reader,
@@ -199,7 +199,7 @@ class RecordMasker:
     def _group(
         self,
         values: Sequence[Any],
-        ruling: Ruling,
+        ruling: Decision,
         owners: Sequence[Any],
         mask: Callable[[_Style, Sequence[Any], Walk], Sequence[Any]],
         reader: Reader,
@@ -211,7 +211,7 @@ class RecordMasker:
         present = call.ledger.open(self.shape, ruling, style.fields, owners)
         return list(mask(style, values, Walk(reader, call, self._hide, present)))
 
-    def _style(self, ruling: Ruling, tenant: str) -> _Style:
+    def _style(self, ruling: Decision, tenant: str) -> _Style:
         style = self._styles.get((tenant, ruling))
         if style is None:
             if len(self._styles) >= _MOST_RULINGS:

@@ -10,6 +10,9 @@ So a parameter passes only if the policy names it, says what it means, and the a
     format              an export format that the plan permits
     public              any value: it filters by nothing that is guarded
 
+With a write only `fields` and `public` go on: Rails, PHP and servlets merge query and body, so that
+`?tier=private` would write a tier and `?id=2` another record (M07).
+
 Every name is taken literally, save for a `*` in the policy, which is one word: `id_no[gte]`, `id_no__like`,
 `ID_NO` and `id_no.eq` are names that the policy does not know. Values never appear in an error.
 """
@@ -37,6 +40,7 @@ _PROJECTED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-
 _PAGE: Final = re.compile(r"[0-9]{1,9}")
 _SORT_KEY: Final = re.compile(r"[+-]?(?P<key>.+?)(?:[:. ](?:asc|desc))?", re.IGNORECASE)
 _NO_FILTERS: Final = frozenset({("sort-keys",), ("paging",), ("fields",), ("format",), ("public",)})
+_WITH_A_WRITE: Final = frozenset({(), ("fields",), ("public",)})
 _DIRECTIONS: Final = frozenset({"asc", "desc"})
 _PUNCTUATION: Final = frozenset(" @.+-·'")
 _OPERATOR: Final = re.compile(
@@ -53,10 +57,16 @@ class _Reach(Struct, frozen=True):
     weakest: View
 
 
-def check_query(plan: AccessPlan, request: AccessRequest) -> tuple[tuple[str, str], ...]:
+def check_query(
+    plan: AccessPlan, request: AccessRequest, *, writes: bool = False
+) -> tuple[tuple[str, str], ...]:
     """The parameters that may go upstream, unchanged and in their order.
 
-    With ``unknown_params: drop`` those that the policy does not know are left out, and must not be sent.
+    Args:
+        writes: the request changes records.
+
+    Returns:
+        With ``unknown_params: drop`` less those that the policy does not know, which must not be sent.
 
     Raises:
         FilterNotPermittedError: names the parameters; a name that the policy does not know only if it is a
@@ -72,7 +82,9 @@ def check_query(plan: AccessPlan, request: AccessRequest) -> tuple[tuple[str, st
         if not meaning and plan.shape.unknown_params == "drop":
             continue
         meant = _meant(meaning, word, reaches)
-        if objection := _objection(meant, value, plan, reaches, repeated=times[name] > 1):
+        if writes and meant not in _WITH_A_WRITE:
+            refused.setdefault(name, "does not belong to a write: what is written stands in its body")
+        elif objection := _objection(meant, value, plan, reaches, repeated=times[name] > 1):
             refused.setdefault(name, objection)
         if meaning or _NAMEABLE.fullmatch(name):
             nameable.add(name)

@@ -34,7 +34,7 @@ from privguard.masking.operators import MaskTools, Use, looks_masked, make_opera
 from privguard.masking.paths import Key, parse_place
 from privguard.masking.tree import Items, Leaf, Members, Nested, Node, Text, grow
 from privguard.masking.write_body import Action, Change, read_json, read_write
-from privguard.model import MISSING, AccessPlan, FieldView, Mask, ResourceShape, Ruling, View
+from privguard.model import MISSING, AccessPlan, Decision, FieldView, Mask, ResourceShape, View
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}|-")
@@ -45,7 +45,7 @@ _LIKE_VALUES: Final = frozenset({"year", "age_band", "band"})
 
 def check_write(
     plan: AccessPlan,
-    ruling: Ruling,
+    ruling: Decision,
     media: str,
     body: bytes,
     current: bytes | None,
@@ -74,7 +74,7 @@ def check_write(
         )
 
 
-def check_replacement(shape: ResourceShape, ruling: Ruling, current: bytes) -> None:
+def check_replacement(shape: ResourceShape, ruling: Decision, current: bytes) -> None:
     """Lets a PUT pass, or refuses it: what it leaves out is erased, and nobody erases what they do not see.
 
     Raises:
@@ -121,7 +121,7 @@ class _Field(Struct, frozen=True):
     writable: bool
 
 
-def _fields(plan: AccessPlan, ruling: Ruling) -> list[_Field]:
+def _fields(plan: AccessPlan, ruling: Decision) -> list[_Field]:
     """In the order of the shape; nothing is visible where the ruling shows nothing."""
     views = ruling.fields or [FieldView(spec, View.WITHHELD, spec.mask) for spec in plan.shape.fields]
     return [_field(plan, each) for each in views]
@@ -165,7 +165,7 @@ class _Judge:
         refused: the places that may not be written so.
     """
 
-    def __init__(self, plan: AccessPlan, ruling: Ruling, current: Any, id_text: str | None) -> None:
+    def __init__(self, plan: AccessPlan, ruling: Decision, current: Any, id_text: str | None) -> None:
         self.refused: set[str] = set()
         self._plan = plan
         self._fields = _fields(plan, ruling)

@@ -10,12 +10,12 @@ from privguard.errors import AccessDeniedError
 from privguard.model import (
     MISSING,
     AccessRequest,
+    Decision,
     FieldView,
     Obligation,
     Outcome,
     Principal,
     Route,
-    Ruling,
     Verb,
     View,
 )
@@ -111,7 +111,7 @@ class Trial(Struct, frozen=True):
 
     answer: str
     detail: str = ""
-    ruling: Ruling | None = None
+    ruling: Decision | None = None
     fields: tuple[FieldView, ...] = ()
 
 
@@ -137,7 +137,7 @@ def attempt(
     return Trial(answered(ruling), ruling=ruling, fields=ruling.fields)
 
 
-def answered(ruling: Ruling) -> str:
+def answered(ruling: Decision) -> str:
     """``permitted``, or the problem that a door answers with."""
     if ruling.outcome is Outcome.CHALLENGED:
         return _problem(ruling.missing)

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from privguard.model import (
     AccessPlan,
+    Decision,
     FieldView,
     Obligation,
     Outcome,
     Principal,
     ResourceShape,
-    Ruling,
     Verb,
     View,
 )
@@ -69,14 +69,14 @@ class CompiledPlan:
         self.reads = self._paths()
         self._names = (*self._conditions, *([TIER] if self._tiers else []))
         self._bound = _UNBOUND
-        self._rulings: dict[tuple[object, ...], Ruling] = {}
-        self._distinct: dict[tuple[object, ...], Ruling] = {}
-        self._unread: Ruling | None = None
+        self._rulings: dict[tuple[object, ...], Decision] = {}
+        self._distinct: dict[tuple[object, ...], Decision] = {}
+        self._unread: Decision | None = None
         always = self._decide(lambda candidate: True) if not self._names else None
         self.sees_all = always is not None and always.outcome is Outcome.PERMITTED
         self.export = _formats(candidates.exports)
 
-    def judge(self, actor: Principal, values: Sequence[object]) -> Ruling:
+    def judge(self, actor: Principal, values: Sequence[object]) -> Decision:
         """What the policy says of the record with these ``reads``; never raises: an error is a denial."""
         bound = self._bound
         if bound[0] is not actor:
@@ -88,7 +88,7 @@ class CompiledPlan:
         ruling = self._rulings.get(outcomes)
         return ruling if ruling is not None else self._judge(outcomes)
 
-    def unread(self) -> Ruling:
+    def unread(self) -> Decision:
         """The ruling where no record can be read: no condition of a permit holds.
 
         Conditions of forbids and gates hold then, because nobody can tell (M16); save for a create, where
@@ -146,7 +146,7 @@ class CompiledPlan:
         self._bound = (actor, tuple(checks))
         return self._bound
 
-    def _failure(self, checks: Outcomes, values: Sequence[object]) -> Ruling:
+    def _failure(self, checks: Outcomes, values: Sequence[object]) -> Decision:
         named = zip(self._names, checks, strict=True)
         failed = next((name for name, check in named if _fails(check, values)), self._names[0])
         return self._ruling(Outcome.DENIED, self._using(failed), failed=failed)
@@ -157,13 +157,13 @@ class CompiledPlan:
 
         return [candidate for candidate in self.candidates if uses(candidate.rule)]
 
-    def _judge(self, outcomes: tuple[object, ...]) -> Ruling:
+    def _judge(self, outcomes: tuple[object, ...]) -> Decision:
         known = dict(zip(self._names, outcomes, strict=True))
         ruling = self._decide(lambda candidate: _holds(candidate.rule, known))
         self._rulings[outcomes] = ruling
         return ruling
 
-    def _decide(self, holds: Holds) -> Ruling:
+    def _decide(self, holds: Holds) -> Decision:
         these = self.candidates
         forbids = [c for c in these.forbids if holds(c)]
         if whole := [c for c in forbids if c.whole]:  # 1
@@ -197,7 +197,7 @@ class CompiledPlan:
             offered=self._named(offered),
         )
 
-    def _challenge(self, challengers: Sequence[Candidate], offered: Sequence[int]) -> Ruling:
+    def _challenge(self, challengers: Sequence[Candidate], offered: Sequence[int]) -> Decision:
         missing = merge(requirement for c in challengers for requirement in c.unmet)
         return self._ruling(Outcome.CHALLENGED, challengers, missing=missing, offered=self._named(offered))
 
@@ -225,14 +225,14 @@ class CompiledPlan:
         missing: tuple[Obligation, ...] = (),
         offered: tuple[str, ...] = (),
         failed: str | None = None,
-    ) -> Ruling:
+    ) -> Decision:
         """One object per distinct answer."""
         rules = tuple(dict.fromkeys(candidate.rule.id for candidate in because))
         relations = tuple(_relations(candidate.rule for candidate in because))
         key = (outcome, views, rules, relations, missing, offered, failed)
         if key not in self._distinct:
             fields = self.candidates.views(views) if views is not None else ()
-            self._distinct[key] = Ruling(outcome, fields, rules, relations, missing, offered, failed)
+            self._distinct[key] = Decision(outcome, fields, rules, relations, missing, offered, failed)
         return self._distinct[key]
 
 

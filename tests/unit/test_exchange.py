@@ -77,13 +77,19 @@ def test_a_refusal_is_an_event_with_its_problem() -> None:
         refused.decide(AccessRequest(method="GET", path="/clients/1"), 0)
     refused.refused(caught.value)
     event = refused.event(7)
-    assert (event.outcome, event.problem, event.status, event.at_us) == (Outcome.DENIED, "not-permitted", 403, 7)
+    assert (event.outcome, event.problem, event.status, event.at_us) == (
+        Outcome.DENIED,
+        "not-permitted",
+        403,
+        7,
+    )
     assert event.action == "library:client:read"
 
 
 def test_asking_for_clear_values_ends_in_a_challenge() -> None:
     core, _ = guard_core(
-        POLICY + "  - {id: reveal, roles: [rm], purpose: [service], reveal: [contact], require: {mfa: {max_age: 15m}}}\n"
+        POLICY
+        + "  - {id: reveal, roles: [rm], purpose: [service], reveal: [contact], require: {mfa: {max_age: 15m}}}\n"
     )
     asking = core.begin("library")
     asking.identified(RM)

@@ -11,13 +11,13 @@ from privguard.model import (
     MISSING,
     PUBLIC,
     ClassSpec,
+    Decision,
     FieldSpec,
     FieldView,
     Mask,
     Outcome,
     Principal,
     ResourceShape,
-    Ruling,
     View,
 )
 
@@ -43,13 +43,13 @@ def views(fields: Sequence[FieldSpec], given: Mapping[str, View]) -> tuple[Field
     return tuple(FieldView(each, view, TOKEN if view is T else each.mask) for each, view in chosen)
 
 
-def permit(fields: Sequence[FieldSpec], given: Mapping[str, View] = {}, **more: object) -> Ruling:
+def permit(fields: Sequence[FieldSpec], given: Mapping[str, View] = {}, **more: object) -> Decision:
     """A ruling that permits."""
-    return Ruling(outcome=Outcome.PERMITTED, fields=views(fields, given), **more)  # type: ignore[arg-type]
+    return Decision(outcome=Outcome.PERMITTED, fields=views(fields, given), **more)  # type: ignore[arg-type]
 
 
-DENIED = Ruling(outcome=Outcome.DENIED, rules=("no-self",))
-CHALLENGED = Ruling(outcome=Outcome.CHALLENGED, rules=("vip-gate",))
+DENIED = Decision(outcome=Outcome.DENIED, rules=("no-self",))
+CHALLENGED = Decision(outcome=Outcome.CHALLENGED, rules=("vip-gate",))
 
 
 class Plan:
@@ -62,13 +62,13 @@ class Plan:
     def __init__(
         self,
         shape: ResourceShape,
-        rulings: Sequence[Ruling] = (),
+        rulings: Sequence[Decision] = (),
         *,
         reads: Sequence[str] = (),
         choose: Callable[[Sequence[object]], int] | None = None,
         sees_all: bool = False,
         nested: Mapping[str, Plan] | None = None,
-        unread: Ruling | None = None,
+        unread: Decision | None = None,
     ) -> None:
         self.shape = shape
         self.rulings = tuple(rulings) or (permit(shape.fields),)
@@ -82,11 +82,11 @@ class Plan:
         self._nested = nested if nested is not None else {}
         self._unread = unread or self.rulings[0]
 
-    def judge(self, actor: Principal, values: Sequence[object]) -> Ruling:
+    def judge(self, actor: Principal, values: Sequence[object]) -> Decision:
         self.seen.append(tuple(value if value is MISSING else deepcopy(value) for value in values))
         return self.rulings[self._choose(values) if self._choose else 0]
 
-    def unread(self) -> Ruling:
+    def unread(self) -> Decision:
         return self._unread
 
     def strongest(self) -> tuple[FieldView, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from privguard.model import FieldSpec, Mask, ResourceShape, Ruling, View
+from privguard.model import Decision, FieldSpec, Mask, ResourceShape, View
 from tests.unit.masking.plans import CHALLENGED, DENIED, Plan, permit, spec
 
 NAMES = ("a", "b", "c", "名", "d.e")
@@ -102,7 +102,7 @@ ID = "the id"
 
 
 @st.composite
-def rulings_of(draw: st.DrawFn, fields: Sequence[FieldSpec], least: int = 1) -> list[Ruling]:
+def rulings_of(draw: st.DrawFn, fields: Sequence[FieldSpec], least: int = 1) -> list[Decision]:
     """Rulings with any views."""
     return [
         permit(fields, {each.path: draw(st.sampled_from(VIEWS)) for each in fields}, rules=(f"r{number}",))
@@ -110,7 +110,7 @@ def rulings_of(draw: st.DrawFn, fields: Sequence[FieldSpec], least: int = 1) -> 
     ]
 
 
-def choose_by(rulings: Sequence[Ruling]) -> Callable[[Sequence[object]], int]:
+def choose_by(rulings: Sequence[Decision]) -> Callable[[Sequence[object]], int]:
     """A choice that depends on the values read and on nothing else."""
     return lambda values: len(repr(list(values))) % len(rulings)
 

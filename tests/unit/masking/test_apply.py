@@ -20,12 +20,12 @@ from privguard.model import (
     PUBLIC,
     AccessPlan,
     ClassSpec,
+    Decision,
     FieldSpec,
     Mask,
     Outcome,
     Principal,
     ResourceShape,
-    Ruling,
     SubjectRef,
     View,
 )
@@ -725,7 +725,7 @@ def test_one_masker_serves_many_threads() -> None:
 
 def test_programs_of_rulings_that_never_come_back_do_not_pile_up() -> None:
     class Endless(Plan):
-        def judge(self, actor: Principal, values: object) -> Ruling:
+        def judge(self, actor: Principal, values: object) -> Decision:
             return permit(FIELDS)
 
     plan = Endless(ResourceShape("client", "client", ("$.items[*]",), FIELDS))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from privguard.errors import UnreadableResponseError
 from privguard.masking import BodyMasker, Masked, apply, compile_masker, records
-from privguard.model import Disclosure, Ruling
+from privguard.model import Decision, Disclosure
 from tests.unit.masking.plans import ACTOR, TOOLS
 from tests.unit.masking.shapes import World, bodies_of, records_of, worlds
 
@@ -106,7 +106,7 @@ def test_the_walk_can_be_told_from_the_structs(monkeypatch: pytest.MonkeyPatch) 
 
     masker = compile_masker(client_plan(), TOOLS)
 
-    def never(*_: object) -> Ruling:
+    def never(*_: object) -> Decision:
         raise RuntimeError("walked")
 
     monkeypatch.setattr(records.RecordMasker, "look", never)

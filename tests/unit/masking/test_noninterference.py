@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privguard.masking import compile_masker
-from privguard.model import Mask, ResourceShape, Ruling, View
+from privguard.model import Decision, Mask, ResourceShape, View
 from tests.unit.masking.plans import ACTOR, TOOLS, Plan, spec
 from tests.unit.masking.shapes import ID, INNER_FIELDS, Twin, objects, rulings_of, specs, trees, values_of
 
@@ -18,7 +18,7 @@ SETTINGS = settings(
 )
 
 
-def by_path(ruling: Ruling) -> Mapping[str, View]:
+def by_path(ruling: Decision) -> Mapping[str, View]:
     return {view.spec.path: view.view for view in ruling.fields}
 
 

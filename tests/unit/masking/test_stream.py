@@ -23,6 +23,7 @@ from privguard.masking.parts import BLOCK, Part
 from privguard.masking.stream import open_stream
 from privguard.model import (
     ClassSpec,
+    Decision,
     Disclosure,
     FieldSpec,
     FieldView,
@@ -30,7 +31,6 @@ from privguard.model import (
     Outcome,
     Principal,
     ResourceShape,
-    Ruling,
     SubjectRef,
     View,
 )
@@ -75,10 +75,10 @@ class Plan:
         self.purpose = "service"
         self.sees_all = False
         self.export = (("csv", None), ("ndjson", None)) if export is None else export
-        self._permitted = Ruling(Outcome.PERMITTED, self.strongest())
-        self._denied = Ruling(Outcome.DENIED)
+        self._permitted = Decision(Outcome.PERMITTED, self.strongest())
+        self._denied = Decision(Outcome.DENIED)
 
-    def judge(self, actor: Principal, values: Sequence[object]) -> Ruling:
+    def judge(self, actor: Principal, values: Sequence[object]) -> Decision:
         return self._denied if values == ("X",) or values == ["X"] else self._permitted
 
     def strongest(self) -> tuple[FieldView, ...]:
@@ -91,7 +91,7 @@ class Plan:
 
     weakest = strongest
 
-    def unread(self) -> Ruling:
+    def unread(self) -> Decision:
         return self._denied
 
 

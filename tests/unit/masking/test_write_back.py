@@ -20,12 +20,12 @@ from privguard.masking.write_back import check_write
 from privguard.model import (
     PUBLIC,
     ClassSpec,
+    Decision,
     FieldSpec,
     FieldView,
     Mask,
     Outcome,
     ResourceShape,
-    Ruling,
     View,
 )
 
@@ -115,9 +115,9 @@ class Inner:
         return (FieldView(FieldSpec("id"), self._view, Mask("clear")),)
 
 
-def ruling(**views: View) -> Ruling:
+def ruling(**views: View) -> Decision:
     chosen = {**VIEWS, **views}
-    return Ruling(
+    return Decision(
         Outcome.PERMITTED,
         tuple(FieldView(spec, chosen.get(spec.path, View.CLEAR), spec.mask) for spec in FIELDS),
     )
@@ -130,7 +130,7 @@ def write(
     body: Any,
     media: str = "application/json",
     current: Any = CURRENT,
-    said: Ruling | None = None,
+    said: Decision | None = None,
     **options: Any,
 ) -> None:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -235,11 +235,11 @@ def test_without_an_id_in_the_route_the_records_own_stands() -> None:
 def test_creating_needs_what_the_ruling_without_a_record_gives() -> None:
     write({"notes": "x", "second_mobile": "13800138000"}, current=None)
     assert refused({"mobile": "13800138000"}, current=None) == ("mobile",)
-    assert refused({"notes": "x"}, current=None, said=Ruling(Outcome.DENIED)) == ("notes",)
+    assert refused({"notes": "x"}, current=None, said=Decision(Outcome.DENIED)) == ("notes",)
 
 
 def test_a_masked_view_with_a_clear_mask_is_clear_and_with_a_withheld_one_nothing() -> None:
-    said = Ruling(
+    said = Decision(
         Outcome.PERMITTED,
         tuple(
             FieldView(spec, View.MASKED, Mask("withhold" if spec.path == "secret" else "clear"))
@@ -286,7 +286,7 @@ def test_an_age_band_is_known_by_its_looks() -> None:
         FieldView(field("dob", aged), View.MASKED, aged.mask) if each.spec.path == "dob" else each
         for each in ruling().fields
     )
-    said = Ruling(Outcome.PERMITTED, fields)
+    said = Decision(Outcome.PERMITTED, fields)
     assert refused({"dob": "40-49"}, said=said) == ("dob",)
     write({"dob": "1981-01-01", "notes": "40-49"}, said=said)
 
@@ -423,7 +423,7 @@ def test_inserting_what_stands_there_is_a_write() -> None:
         FieldView(field("tags[*]", never), View.CLEAR, never.mask) if each.spec.path == "tags[*]" else each
         for each in said.fields
     )
-    frozen = Ruling(Outcome.PERMITTED, fields)
+    frozen = Decision(Outcome.PERMITTED, fields)
     write(*patch(op("replace", "/tags/0", value="a")), said=frozen)
     assert refused(*patch(op("add", "/tags/0", value="a")), said=frozen) == ("tags[*]",)
 

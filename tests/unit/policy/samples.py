@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from privguard.model import MISSING, AccessPlan, AccessRequest, Assurance, Principal, Route, Ruling, Verb
+from privguard.model import MISSING, AccessPlan, AccessRequest, Assurance, Decision, Principal, Route, Verb
 from privguard.policy import Document, Policy, compile_policy
 from privguard.policy.document import PolicyFile
 from privguard.policy.source import Source
@@ -75,12 +75,12 @@ def plan(compiled: Policy, actor: Principal = RM, verb: Verb = Verb.READ, **said
     return compiled.plan(actor, Route("client", verb, ""), AccessRequest(**said), NOW_US)
 
 
-def judge(made: AccessPlan, record: Mapping[str, Any] = RECORD, actor: Principal = RM) -> Ruling:
+def judge(made: AccessPlan, record: Mapping[str, Any] = RECORD, actor: Principal = RM) -> Decision:
     """What the plan says of a record."""
     return made.judge(actor, [record.get(path, MISSING) for path in made.reads])
 
 
-def views(ruling: Ruling) -> dict[str, str]:
+def views(ruling: Decision) -> dict[str, str]:
     """Views by path."""
     return {field.spec.path: field.view.label for field in ruling.fields}
 

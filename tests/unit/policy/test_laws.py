@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privguard.errors import AccessDeniedError
-from privguard.model import AccessPlan, Outcome, Principal, Ruling, Verb, View
+from privguard.model import AccessPlan, Decision, Outcome, Principal, Verb, View
 from privguard.policy import Policy
 from tests.unit.policy.samples import (
     CLASSES,
@@ -277,7 +277,7 @@ def test_judging_never_raises_and_whoever_sees_all_is_refused_nothing(
     if made is None:
         return
     ruling = made.judge(actor, junk[: len(made.reads)])
-    assert isinstance(ruling, Ruling)
+    assert isinstance(ruling, Decision)
     if made.sees_all:
         assert ruling.outcome is Outcome.PERMITTED
     if ruling.failed is not None:
