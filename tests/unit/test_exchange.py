@@ -89,7 +89,8 @@ def test_a_refusal_is_an_event_with_its_problem() -> None:
 def test_asking_for_clear_values_ends_in_a_challenge() -> None:
     core, _ = guard_core(
         POLICY
-        + "  - {id: reveal, roles: [rm], purpose: [service], reveal: [contact], require: {mfa: {max_age: 15m}}}\n"
+        + "  - {id: reveal, roles: [rm], purpose: [service], reveal: [contact],\n"
+        + "     require: {mfa: {max_age: 15m}}}\n"
     )
     asking = core.begin("library")
     asking.identified(RM)
