@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from privguard.asgi.coding import Decoder
-from privguard.asgi.headers import fields_header, governed_headers, media_of, receipt_header
+from privguard.asgi.headers import (
+    content_type_of,
+    fields_header,
+    governed_headers,
+    media_of,
+    receipt_header,
+)
 from privguard.asgi.messages import Message, RawHeaders, Send
 from privguard.errors import (
     AccessDeniedError,
@@ -130,7 +136,7 @@ class GovernedAnswer:
             self._way = Way.EMPTY
         elif self._media in ROWS:
             self._way = Way.PARTS
-            self._stream = self.exchange.open_stream(self._media, self._paging)
+            self._stream = self.exchange.open_stream(content_type_of(self._headers), self._paging)
         elif self._media == "application/json" or self._media.endswith("+json"):
             self._way = Way.WHOLE
         else:
@@ -164,7 +170,7 @@ class GovernedAnswer:
         if self._way is not Way.WHOLE:
             raise UnreadableResponseError("The body is larger than max_body.")
         self._way = Way.PARTS
-        self._stream = self.exchange.open_stream(self._media, self._paging)
+        self._stream = self.exchange.open_stream(content_type_of(self._headers), self._paging)
         held, self._held = bytes(self._held), bytearray()
         await self._parts(self._stream.feed(held))
 

@@ -28,7 +28,7 @@ MAX_FIELDS: Final = 1000
 """Fields of a form."""
 
 _UTF8: Final = frozenset({"", "utf-8", "utf8"})
-_CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)', re.IGNORECASE)
+_CHARSET: Final = re.compile(r';\s*charset\*?\s*=\s*"?([^";\s]*)', re.IGNORECASE)
 _STRICT: Final = msgspec.json.Decoder(float_hook=Decimal)
 _FORM: Final = re.compile(rb"[!-:<-~]*")
 """Visible ASCII without the semicolon, which parts fields for old parsers."""
@@ -94,8 +94,7 @@ def read_write(media: str, body: bytes) -> tuple[Change, ...]:
     """
     if not body:
         return ()
-    charset = _CHARSET.search(media)
-    if charset is not None and charset[1].lower() not in _UTF8:
+    if any(charset.lower() not in _UTF8 for charset in _CHARSET.findall(media)):
         raise MalformedRequestError("A write must be in UTF-8.")
     kind = media.partition(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded":
