@@ -16,7 +16,7 @@ _TOML = """\
 
 [gateway]
 listen = "127.0.0.1:8080"
-mode = "observe"            # changes nothing, records everything; then "enforce"
+mode = "observe"            # "observe" changes nothing and records everything; then "enforce"
 
 [[systems]]
 name = "crm"
