@@ -181,8 +181,9 @@ class ClassSpec(Struct, frozen=True):
     """``allowed | never``"""
 
 
-PUBLIC: Final = ClassSpec(name="public", mask=Mask("clear"), search="any", sort="allow", write="clear_only")
-"""The built-in class of fields that everybody who may see the record sees in clear."""
+PUBLIC: Final = ClassSpec(name="public", mask=Mask("clear"), search="any", sort="allow", write="never")
+"""The built-in class of fields that everybody who may see the record sees in clear, and nobody writes: ids,
+dates, what the upstream itself sets (M07). What staff may change has a class of its own."""
 
 
 class FieldSpec(Struct, frozen=True):

@@ -37,6 +37,7 @@ TOKEN = ClassSpec("token", mask=Mask("hash_token"), write="any")
 NEVER = ClassSpec("score", mask=Mask("clear"), write="never")
 TEXT = ClassSpec("text", mask=Mask("clear"), write="any")
 SECRET = ClassSpec("secret", write="any")
+PLAIN = ClassSpec("plain", mask=Mask("clear"))
 
 
 def field(path: str, cls: ClassSpec = PUBLIC, nested: str | None = None) -> FieldSpec:
@@ -52,7 +53,7 @@ FIELDS = (
     field("ref", TOKEN),
     field("score", NEVER),
     field("notes", TEXT),
-    field("status"),
+    field("status", PLAIN),
     field("secret", SECRET),
     field("address.line1", TEXT),
     field("address.line2", MOBILE),
