@@ -463,7 +463,14 @@ def test_m07_m09_bodies_with_two_readings_are_refused(
     assert answer.problem == "malformed-request"
 
 
-@pytest.mark.parametrize("query", ["", "?fields=*.*", "?export=json", "?fields=id,name,mobile,rm_ids"])
+def test_m07_a_write_is_no_export(guarded_directus: Guarded) -> None:
+    """A parameter beside a body is a second reading of the write: only a projection of its answer passes."""
+    with guarded_directus.unasked("PATCH"):
+        answer = guarded_directus.ask("rm", "PATCH", f"{ONE}?export=json", json={"name": "改名"})
+    assert answer.problem == "filter-not-permitted"
+
+
+@pytest.mark.parametrize("query", ["", "?fields=*.*", "?fields=id,name,mobile,rm_ids"])
 def test_m07_a_write_of_clear_fields_passes_and_its_answer_is_masked(
     guarded_directus: Guarded, query: str
 ) -> None:
