@@ -1,34 +1,27 @@
-"""Masks the structs of one ruling column by column, in place.
+"""Masks the structs of one ruling column by column.
 
-Each field of a struct type gets one task for the ruling; an operator then works on all values of the field at
-once. What a column cannot hold is given to ``walk``, value by value.
+The rows are turned into columns, one for each field that leaves; every column becomes its masked self, which
+lets an operator work on all values of a field at once; and rows of a second struct type are made of them,
+which has only the fields that leave, in the policy's order. What a column cannot hold goes to ``walk``.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice, repeat
-from operator import attrgetter
+from itertools import chain, repeat
 from typing import Any, TypeAlias
 
+import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from privguard.masking.operators import Operator
 from privguard.masking.plan import HIDDEN, Array, Clear, Masking, Object, Shown
-from privguard.masking.structs import EMPTY, Kind, Layout, Row, Slot, column, several
+from privguard.masking.structs import EMPTY, Kind, Layout, Row, Slot, several
 from privguard.masking.walk import CONTAINERS, Walk, first_byte, stands
 from privguard.model import MISSING
 
-Task: TypeAlias = Callable[[Sequence[Row], Walk], None]
-
-
-_ABSENT = frozenset({id(UNSET), id(EMPTY), id(MISSING)})
-"""What stands for an absent member: three objects that live as long as the process."""
-
-
-def _put(rows: Sequence[Row], attr: str, values: Iterable[Any]) -> None:
-    deque(map(setattr, rows, repeat(attr), values), maxlen=0)
+Column: TypeAlias = Sequence[Any]
+Task: TypeAlias = Callable[[Column, Walk], Iterable[Any]]
 
 
 class Program:
@@ -36,42 +29,24 @@ class Program:
 
     def __init__(self, layout: Layout, shown: Object) -> None:
         named = dict(shown.named)
-        raws: list[str] = []
-        leaves: list[tuple[int, str]] = []
-        self._tasks: list[Task] = []
-        self._visible: list[tuple[str, Shown]] = []
-        for slot in layout.slots:
-            child = named.get(slot.name) if slot.node is not None else None
-            if child is not None and child is not HIDDEN:
-                self._visible.append((slot.attr, child))
-            if isinstance(child, Clear | Masking):
-                leaves.append((child.index, slot.attr))
-            if isinstance(child, Clear) and slot.kind is Kind.RAW:
-                raws.append(slot.attr)
-            elif not isinstance(child, Clear):
-                self._tasks.append(_task(slot, child))
-        if raws:
-            self._tasks.append(_clear_raws(raws))
-        self._leaves = leaves
-        self._leaf_values = several([attr for _, attr in leaves])
+        used = [(slot, named[slot.name]) for slot in layout.slots if slot.node and slot.name in named]
+        fields = [
+            (slot.attr, Any, msgspec.field(name=slot.name, default=_default(slot, child)))
+            for slot, child in used
+        ]
+        self._type = msgspec.defstruct("Masked", fields, gc=False, omit_defaults=True)
+        self._get = several([slot.attr for slot, _ in used])
+        self._tasks = [_task(slot, child) for slot, child in used]
+        self._visible = [(slot.attr, child) for slot, child in used if child is not HIDDEN]
 
-    def run(self, rows: Sequence[Row], walk: Walk) -> None:
-        """Masks the rows in place."""
-        if not rows:
-            return
-        for task in self._tasks:
-            task(rows, walk)
-        self._note(rows, walk.present)
-
-    def _note(self, rows: Sequence[Row], present: set[int]) -> None:
-        """Notes the fields that at least one row has; mostly the first has them all."""
-        for (index, _), value in zip(self._leaves, self._leaf_values(rows[0]), strict=True):
-            if value is not UNSET and value is not EMPTY and value is not MISSING:
-                present.add(index)
-        if len(rows) > 1:
-            for index, attr in self._leaves:
-                if index not in present and not _ABSENT.issuperset(map(id, column(rows, attr))):
-                    present.add(index)
+    def run(self, rows: Sequence[Row], walk: Walk) -> list[Row]:
+        """The rows as they leave."""
+        if not rows or not self._tasks:
+            return [self._type() for _ in rows]
+        columns = zip(*map(self._get, rows), strict=True)
+        return list(
+            map(self._type, *[task(column, walk) for task, column in zip(self._tasks, columns, strict=True)])
+        )
 
     def shows(self, row: Row) -> bool:
         """Whether a masked row holds anything of the upstream's."""
@@ -82,146 +57,174 @@ class Program:
         return False
 
 
-def _task(slot: Slot, shown: Shown | None) -> Task:
-    """What is to be done to one field."""
-    if shown is None or shown is HIDDEN:
-        return _set_all(slot.attr, UNSET if shown is None else None)
+def _default(slot: Slot, shown: Shown) -> Any:
+    """What stands in a column where the upstream has nothing; it is omitted when it is encoded."""
+    if isinstance(shown, Clear):
+        return {Kind.RAW: EMPTY, Kind.READ: MISSING}.get(slot.kind, UNSET)
+    return UNSET
+
+
+def _task(slot: Slot, shown: Shown) -> Task:
+    """What is to be done to one column."""
     match slot.kind, shown:
-        case Kind.TYPED, Masking(operator=operator):
-            return _mask_column(slot.attr, operator)
-        case Kind.READ, Masking(operator=operator):
-            return _mask_read(slot.attr, operator)
+        case _, shown if shown is HIDDEN:
+            return lambda column, _walk: repeat(None, len(column))
+        case Kind.RAW, Clear(index):
+            return _clear_raws(index)
+        case ((Kind.TYPED | Kind.READ), Clear(index)):
+            return _keep(index, _default(slot, shown))
+        case Kind.TYPED, Masking(index, operator):
+            return _mask(index, operator)
+        case Kind.READ, Masking(index, operator):
+            return _mask_read(index, operator)
         case Kind.RAWS, Array(Clear(index)):
-            return _clear_lists(slot.attr, index)
+            return _clear_lists(index)
         case ((Kind.TYPEDS | Kind.READ), Array(Clear(index))):
-            return _keep_lists(slot.attr, index)
+            return _keep_lists(index)
         case Kind.TYPEDS, Array(Masking(index, operator)):
-            return _mask_lists(slot.attr, index, operator.column)
+            return _mask_lists(index, operator.column)
         case Kind.READ, Array(Masking(index, operator)):
-            return _mask_lists(slot.attr, index, lambda values: [operator.of(value) for value in values])
+            return _mask_lists(index, lambda values: [operator.of(value) for value in values])
         case Kind.OBJECT, Object() if slot.child is not None:
-            return _objects(slot.attr, Program(slot.child, shown), shown.hollow)
+            return _objects(Program(slot.child, shown), shown.hollow)
         case Kind.OBJECTS, Array(Object() as each) if slot.child is not None:
-            return _object_lists(slot.attr, Program(slot.child, each))
-    return _walk_raws(slot.attr, shown)
+            return _object_lists(Program(slot.child, each))
+    return lambda column, walk: [
+        walk.absent(shown) if value is EMPTY else walk.of(shown, value) for value in column
+    ]
 
 
-def _set_all(attr: str, value: Any) -> Task:
-    return lambda rows, _walk: _put(rows, attr, repeat(value, len(rows)))
+def _note(index: int, column: Column, absent: Any, walk: Walk) -> None:
+    """Notes the field as present if any of its values is not ``absent``."""
+    if index in walk.present or not column:
+        return
+    if column[0] is not absent or any(value is not absent for value in column):
+        walk.present.add(index)
 
 
-def _mask_column(attr: str, operator: Operator) -> Task:
-    get = attrgetter(attr)
-
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        if len(rows) == 1 and walk.hide is UNSET:  # a single record: half of a detail's masking time
-            value = get(rows[0])
-            if value is not None and value is not UNSET:
-                setattr(rows[0], attr, operator.kept(value))
-            return
-        values = list(map(get, rows))
-        masked = operator.column(values)
-        _put(rows, attr, _hidden(values, masked) if walk.hide is None else masked)
+def _keep(index: int, absent: Any) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        _note(index, column, absent, walk)
+        return column
 
     return task
 
 
-def _mask_read(attr: str, operator: Operator) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        values = [UNSET if value is MISSING else value for value in column(rows, attr)]
+def _mask(index: int, operator: Operator) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        masked = operator.column(column)
+        if walk.hide is None:
+            masked = _hidden(column, masked)
+        _note(index, masked, UNSET, walk)
+        return masked
+
+    return task
+
+
+def _mask_read(index: int, operator: Operator) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        values = [UNSET if value is MISSING else value for value in column]
         masked = [operator.of(value) for value in values]
-        _put(rows, attr, _hidden(values, masked) if walk.hide is None else masked)
+        if walk.hide is None:
+            masked = _hidden(values, masked)
+        _note(index, masked, UNSET, walk)
+        return masked
 
     return task
 
 
-def _hidden(values: Sequence[Any], masked: Sequence[Any]) -> list[Any]:
+def _hidden(column: Column, masked: Column) -> list[Any]:
     """The masks, with null for what could not be masked."""
-    pairs = zip(values, masked, strict=True)
+    pairs = zip(column, masked, strict=True)
     return [None if mask is UNSET and value is not UNSET else mask for value, mask in pairs]
 
 
-def _clear_raws(attrs: Sequence[str]) -> Task:
-    get = several(attrs)
-
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        held = b"".join(chain.from_iterable(map(get, rows)))
-        if b"{" in held or b"[" in held:  # in a text, or a container where a scalar was classified
-            for attr in attrs:
-                _put(rows, attr, [_scalar(value, walk.hide) for value in column(rows, attr)])
+def _clear_raws(index: int) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        if _held(column):
+            column = [_scalar(value, walk.hide) for value in column]
+            _note(index, [EMPTY if value is UNSET else value for value in column], EMPTY, walk)
+        else:
+            _note(index, column, EMPTY, walk)
+        return column
 
     return task
+
+
+def _held(raws: Iterable[Any]) -> bool:
+    """Whether there may be a container among raw values.
+
+    Raises:
+        UnicodeDecodeError: one of them is not UTF-8; the parser does not look into what it keeps raw (M09).
+    """
+    held = b"".join(raws)
+    if not held.isascii():
+        held.decode()
+    return b"{" in held or b"[" in held
 
 
 def _scalar(value: Raw, hide: Any) -> Any:
+    """A raw value, or what stands for it if it is a container where a scalar was classified."""
     return hide if value is not EMPTY and first_byte(value) in CONTAINERS else value
 
 
-def _clear_lists(attr: str, index: int) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        lists = _lists(rows, attr)
-        held = b"".join(chain.from_iterable(lists))
-        if b"{" in held or b"[" in held:
-            for each in lists:
-                each[:] = [_scalar(value, None) for value in each]
-        if any(value is not None for each in lists for value in each):
-            walk.present.add(index)
-
-    return task
+def _lists(column: Column) -> list[list[Any]]:
+    return [value for value in column if type(value) is list]
 
 
-def _keep_lists(attr: str, index: int) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        if any(_lists(rows, attr)):
-            walk.present.add(index)
-
-    return task
-
-
-def _mask_lists(attr: str, index: int, mask: Callable[[list[Any]], list[Any]]) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        lists = _lists(rows, attr)
-        masked = mask(list(chain.from_iterable(lists)))
-        if any(value is not UNSET for value in masked):
-            walk.present.add(index)
-        left = iter([None if value is UNSET else value for value in masked])
-        for each in lists:
-            each[:] = islice(left, len(each))
-
-    return task
-
-
-def _lists(rows: Sequence[Row], attr: str) -> list[list[Any]]:
-    """The lists in a field; anything else there is taken out."""
-    values = column(rows, attr)
-    lists = [value for value in values if type(value) is list]
-    if len(lists) < len(values):
-        _put(rows, attr, [value if type(value) is list else UNSET for value in values])
+def _relisted(column: Column, values: list[Any]) -> list[Any]:
+    """The values in lists as long as those of the column; anything else there is taken out."""
+    lists, at = list[Any](), 0
+    for value in column:
+        if type(value) is list:
+            begin, at = at, at + len(value)
+            lists.append(values[begin:at])
+        else:
+            lists.append(UNSET)
     return lists
 
 
-def _objects(attr: str, program: Program, hollow: Any) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        values = column(rows, attr)
-        program.run([value for value in values if isinstance(value, Struct)], walk)
-        shown = [isinstance(value, Struct) and program.shows(value) for value in values]
-        _put(rows, attr, [value if shows else hollow for value, shows in zip(values, shown, strict=True)])
+def _clear_lists(index: int) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        flat = list(chain.from_iterable(_lists(column)))
+        if _held(flat):
+            flat = [_scalar(value, None) for value in flat]
+        _note(index, flat, None, walk)
+        return _relisted(column, flat)
 
     return task
 
 
-def _object_lists(attr: str, program: Program) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        program.run(list(chain.from_iterable(_lists(rows, attr))), walk)
+def _keep_lists(index: int) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        lists = _lists(column)
+        if any(lists):
+            walk.present.add(index)
+        return column if len(lists) == len(column) else [v if type(v) is list else UNSET for v in column]
 
     return task
 
 
-def _walk_raws(attr: str, shown: Shown) -> Task:
-    def task(rows: Sequence[Row], walk: Walk) -> None:
-        values = column(rows, attr)
-        _put(
-            rows, attr, [walk.absent(shown) if value is EMPTY else walk.of(shown, value) for value in values]
-        )
+def _mask_lists(index: int, mask: Callable[[list[Any]], list[Any]]) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        masked = mask(list(chain.from_iterable(_lists(column))))
+        _note(index, masked, UNSET, walk)
+        return _relisted(column, [None if value is UNSET else value for value in masked])
+
+    return task
+
+
+def _objects(program: Program, hollow: Any) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        masked = iter(program.run([value for value in column if isinstance(value, Struct)], walk))
+        rows = [next(masked) if isinstance(value, Struct) else None for value in column]
+        return [row if row is not None and program.shows(row) else hollow for row in rows]
+
+    return task
+
+
+def _object_lists(program: Program) -> Task:
+    def task(column: Column, walk: Walk) -> Column:
+        return _relisted(column, program.run(list(chain.from_iterable(_lists(column))), walk))
 
     return task

@@ -83,7 +83,7 @@ class Operator(Struct, frozen=True):
             return UNSET
         return self.kept(value)
 
-    def column(self, values: list[Any]) -> list[Any]:
+    def column(self, values: Sequence[Any]) -> list[Any]:
         """The same for many values, each None, UNSET or of an accepted type."""
         if self.many is not None and len(values) > _FEW:
             try:

@@ -152,7 +152,7 @@ class RecordMasker:
         return self._grouped(values, rulings, owners, mask, reader, call)
 
     def structs(self, rows: Sequence[Any], call: Call) -> list[Any]:
-        """The same for rows of the generated struct, which are changed in place.
+        """The same for rows of the generated struct.
 
         Raises:
             OddError: one of them does not fit after all; nothing has been noted.
@@ -169,8 +169,7 @@ class RecordMasker:
             ]
 
         def mask(style: _Style, group: Sequence[Any], walk: Walk) -> Sequence[Any]:
-            style.program.run(group, walk)
-            return group
+            return style.program.run(group, walk)
 
         return self._grouped(rows, rulings, owners, mask, JSON, call)
 

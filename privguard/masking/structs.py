@@ -1,8 +1,6 @@
 """Generated structs: what leaves clear stays raw bytes, what is masked is decoded, the rest is dropped in C.
 
-One struct type serves a plan's every ruling: its fields stand in the policy's order and are omitted where
-they hold their default or UNSET, so the struct that was decoded is the one that is encoded, once ``columns``
-has masked it.
+One struct type serves a plan's every ruling; ``columns`` then makes of its rows what leaves under one.
 
 What a struct cannot take (another JSON type, a map, JSON within a string, a nested resource) is left to
 ``walk``: a whole record if its type differs (``msgspec.ValidationError``, ``OddError``), else a raw field.
