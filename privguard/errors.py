@@ -216,7 +216,7 @@ class UpstreamRefusedError(PrivguardError):
 
     Args:
         upstream_status: what it answered. A redirect becomes 502, for where it leads may hold a value (S14);
-            so does 500, which here would say that privguard failed.
+            so do 500, which here would say that privguard failed, and what is no status (RFC 9110 §15).
     """
 
     problem = "upstream-refused"
@@ -224,7 +224,8 @@ class UpstreamRefusedError(PrivguardError):
 
     def __init__(self, upstream_status: int) -> None:
         super().__init__("The upstream's own explanation is withheld, for it may hold client data.")
-        self.status = upstream_status if upstream_status >= 400 and upstream_status != 500 else 502
+        refused = 400 <= upstream_status < 600 and upstream_status != 500
+        self.status = upstream_status if refused else 502
 
 
 class PolicyUnavailableError(PrivguardError):

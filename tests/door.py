@@ -36,7 +36,7 @@ class Answer:
     @property
     def problem(self) -> str:
         """NAME of the problem document, or nothing."""
-        if self.headers.get("content-type") != "application/problem+json":
+        if self.headers.get("content-type") != "application/problem+json" or not self.body:
             return ""
         return str(self.json()["type"]).removeprefix("urn:privguard:problem:")
 

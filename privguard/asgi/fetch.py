@@ -118,7 +118,7 @@ class HttpUpstream:
                 )
         except _FAILURES:
             raise self._unavailable() from None
-        if response.status < 200:  # 101: the connection is no longer HTTP (S14)
+        if not 200 <= response.status < 600:  # 101: no longer HTTP (S14); 600 and up: cannot be said again
             response.close()
             raise self._unavailable()
         return _Answer(response, self._unavailable)

@@ -744,7 +744,7 @@ def test_s13_responses_are_framed_once(door: Gateway, upstream: Recorder) -> Non
         b"\r\n\r\nnothing",
     ):
         for path in ("/clients/77", "/public/77"):
-            upstream.replies[path] = lambda _, said=said: iter([said])
+            upstream.replies[path] = lambda _, said=said: iter([said])  # type: ignore[misc]
             received = raw(door.port, head(b"Connection: close", request=f"GET {path} HTTP/1.1".encode()))
             top = received.partition(b"\r\n\r\n")[0].lower()
             assert statuses(received) in ([200], [502]), received
@@ -877,7 +877,7 @@ def test_s14_an_upstream_that_switches_protocols_is_not_followed(
         + b">\r\n\r\n"
         + as_json({"client": client(65)}),
     ):
-        upstream.replies[path] = lambda _, said=said: iter([said])
+        upstream.replies[path] = lambda _, said=said: iter([said])  # type: ignore[misc]
         received = get(door, path)
         assert CLEAR.encode() not in received.body
         assert CLEAR not in str(received.headers)

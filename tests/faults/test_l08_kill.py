@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def read(kind: str, caller: int, raw: bytes, round_: int) -> Received | None:
 
 def dechunked(body: bytes) -> tuple[bytes, bool]:
     """The bytes of all chunks as far as they came, and whether the last one did."""
-    pieces = []
+    pieces: list[bytes] = []
     while match := re.match(rb"([0-9a-f]+)\r\n", body):
         size = int(match[1], 16)
         if size == 0:
@@ -303,7 +303,7 @@ def die_again_and_again(folder: Path, source: Zygote, seed: int, rounds: int) ->
     [*((lane, ROUNDS) for lane in range(2)), pytest.param(2, 300, marks=pytest.mark.slow)],
 )
 def test_l08_whatever_was_received_is_on_record(
-    lane: int, rounds: int, tmp_path: Path, record_property: pytest.RecordProperty
+    lane: int, rounds: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     began = time.monotonic()

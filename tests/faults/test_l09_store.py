@@ -159,7 +159,7 @@ def readiness(door: Gateway) -> int:
     return ask(door.port, "GET", "/_privguard/readyz").status
 
 
-PATCH = {"body": '{"mobile": "19900001234"}', "headers": {"Content-Type": "application/json"}}
+PATCH: dict[str, Any] = {"body": '{"mobile": "19900001234"}', "headers": {"Content-Type": "application/json"}}
 ACCESSES: dict[str, Callable[[Gateway], Answer]] = {
     "record": get,
     "list": lambda door: get(door, "/clients"),
