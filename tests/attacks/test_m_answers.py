@@ -39,7 +39,8 @@ def test_m05_nested_arrays_maps_and_packed_json_leave_only_as_classified(
     record = person(
         phones=[MOBILE, OTHER, None, 13, {"x": MOBILE}, [MOBILE]],
         matrix=[[MOBILE, OTHER], [MOBILE], MOBILE, {"0": MOBILE}],
-        profile={"city": "pudong", "tax": {"no": ID, "office": ID}, MOBILE: MOBILE, "customer": {"tax_id": ID}},
+        profile={"city": "pudong", "tax": {"no": ID, "office": ID}, MOBILE: MOBILE,
+        "customer": {"tax_id": ID}},
         contacts={MOBILE: {"since": "2020", "note": MOBILE}, OTHER: {"since": "2021"}},
         limits={"day": 7350050, "month": "7350050", "n": {"deep": 7350050}},
         payload=json.dumps({"mobile": MOBILE, "raw": ID, "inner": json.dumps({"id_no": ID, "x": MOBILE})}),
@@ -88,9 +89,12 @@ def test_m05_keys_that_are_data_leave_only_where_their_class_is_clear(odd: Vouch
 
 
 PACKED = [
-    "not json", "", "{", "[]", "null", '"19900001234"', "19900001234", '{"mobile":"19900001234"}{}', '{"MOBILE":"19900001234"}',
-    '\ufeff{"mobile":"19900001234"}', '{"mobile":["19900001234"]}', '{"inner":"{\\"id_no\\":[\\"990101199001011234\\"]}"}',
-    '{"inner":{"id_no":"990101199001011234"}}', '{"mobile":"19900001234","mobile":{"x":"19900001234"}}', "mobile=19900001234",
+    "not json", "", "{", "[]", "null", '"19900001234"', "19900001234", '{"mobile":"19900001234"}{}',
+    '{"MOBILE":"19900001234"}',
+    '\ufeff{"mobile":"19900001234"}', '{"mobile":["19900001234"]}',
+    '{"inner":"{\\"id_no\\":[\\"990101199001011234\\"]}"}',
+    '{"inner":{"id_no":"990101199001011234"}}', '{"mobile":"19900001234","mobile":{"x":"19900001234"}}',
+    "mobile=19900001234",
     "<mobile>19900001234</mobile>", "[" * 5000, '{"mobile":19900001234}', '{"mobile":1.9900001234e10}',
 ]  # fmt: skip
 
@@ -159,17 +163,24 @@ def _subjects(leaf: dict[str, Any]) -> set[str]:
 
 HEADERS = {
     "Location": "/clients/{}", "Content_Location": "/clients?mobile={}", "Link": "</clients/{}>; rel=next",
-    "Set_Cookie": "last={}; Path=/", "Set_Cookie2": "last={}", "Refresh": "0; url=/{}", "X_Client_Mobile": "{}",
+    "Set_Cookie": "last={}; Path=/", "Set_Cookie2": "last={}", "Refresh": "0; url=/{}",
+    "X_Client_Mobile": "{}",
     "X_Debug": "sql=select {}", "X_Total_Count": "{}", "Content_Range": "items 0-1/{}", "ETag": '"{}"',
     "Last_Modified": "{}", "Content_Disposition": "attachment; filename={}.json", "Content_Description": "{}",
-    "Server_Timing": "db;desc={}", "Warning": '199 - "{}"', "WWW_Authenticate": "Bearer realm={}", "Via": "1.1 {}",
-    "Server": "{}", "Date": "{}", "Age": "{}", "Expires": "{}", "Cache_Control": "public, x={}", "Pragma": "{}",
-    "Vary": "{}", "Alt_Svc": 'h2="{}"', "Access_Control_Expose_Headers": "{}", "Content_MD5": "{}", "Digest": "{}",
-    "Content_Digest": "sha-256=:{}:", "Repr_Digest": "{}", "Content_Security_Policy": "report-uri /{}", "SourceMap": "/{}",
+    "Server_Timing": "db;desc={}", "Warning": '199 - "{}"', "WWW_Authenticate": "Bearer realm={}",
+    "Via": "1.1 {}",
+    "Server": "{}", "Date": "{}", "Age": "{}", "Expires": "{}", "Cache_Control": "public, x={}",
+    "Pragma": "{}",
+    "Vary": "{}", "Alt_Svc": 'h2="{}"', "Access_Control_Expose_Headers": "{}", "Content_MD5": "{}",
+    "Digest": "{}",
+    "Content_Digest": "sha-256=:{}:", "Repr_Digest": "{}", "Content_Security_Policy": "report-uri /{}",
+    "SourceMap": "/{}",
     "Privguard_Receipt": "origin={}", "Privguard_Fields": "{}", "X_Privguard_User": "{}", "Trailer": "{}",
     "Content_Language": "{}", "Retry_After": "{}", "Allow": "{}", "Access_Control_Allow_Origin": "{}",
-    "Access_Control_Allow_Credentials": "{}", "Keep_Alive": "timeout={}", "Proxy_Authenticate": "{}", "NEL": "{}",
-    "Report_To": "{}", "Clear_Site_Data": "{}", "Origin_Trial": "{}", "Proxy_Status": "{}", "Content_Script_Type": "{}",
+    "Access_Control_Allow_Credentials": "{}", "Keep_Alive": "timeout={}", "Proxy_Authenticate": "{}",
+    "NEL": "{}",
+    "Report_To": "{}", "Clear_Site_Data": "{}", "Origin_Trial": "{}", "Proxy_Status": "{}",
+    "Content_Script_Type": "{}",
 }  # fmt: skip
 
 
@@ -200,7 +211,8 @@ def test_m06_no_header_of_the_upstreams_carries_client_data(
 def test_m06_a_content_type_is_a_media_type_and_nothing_else(door: Gateway, stand: Recorder) -> None:
     body = json.dumps({"client": client(door, RM, OWN)}).encode()
     for media in (
-        f"application/json; charset={MOBILE}", f"application/json; boundary={MOBILE}", f"application/json; name={MOBILE}",
+        f"application/json; charset={MOBILE}", f"application/json; boundary={MOBILE}",
+        f"application/json; name={MOBILE}",
         f'application/json; charset="{MOBILE}"', f"application/json;charset=utf-8;x={MOBILE}",
         f"application/json;profile=/{MOBILE}", f"application/json ; charset = {MOBILE}",
     ):  # fmt: skip
@@ -268,8 +280,10 @@ def test_m06_the_crms_own_error_pages_and_validation_errors_do_not_echo(
         ("GET", f"/clients/{MOBILE}{ID}", None), ("GET", f"/clients/x{MOBILE}", None),
         ("GET", f"/clients?page={MOBILE[:9]}", None), ("GET", f"/clients?tier={ID}", None),
         ("GET", "/clients?sort=relation", None), ("PATCH", "/clients/1", {"name": None}),
-        ("PATCH", "/clients/1", {"name": [name, MOBILE]}), ("POST", "/clients/1/complaints", {"text": "", "channel": MOBILE}),
-        ("POST", "/clients/1/complaints", {"text": {"x": MOBILE}}), ("POST", "/clients/99999/complaints", {"text": MOBILE}),
+        ("PATCH", "/clients/1", {"name": [name, MOBILE]}),
+        ("POST", "/clients/1/complaints", {"text": "", "channel": MOBILE}),
+        ("POST", "/clients/1/complaints", {"text": {"x": MOBILE}}),
+        ("POST", "/clients/99999/complaints", {"text": MOBILE}),
     ):  # fmt: skip
         came = door.ask(RM, method, target, **({} if content is None else {"json": content}))
         assert came.status >= 400 or content is None, (target, came)
@@ -295,10 +309,14 @@ def test_m06_other_routes_to_the_same_data_are_ungoverned(door: Gateway, stand: 
     door.get(RM, "/clients/1")
     with stand.unasked():
         for path in (
-            "/clients/1/letter", "/clients/1/revisions", "/clients/1/history", "/clients/1/versions/2", "/clients/1.json",
-            "/clients.xlsx", "/clients.json", "/clients.xml", "/export/clients", "/clients/1/export/x", "/api/clients/1",
-            "/v1/clients/1", "/audit", "/logs", "/openapi.json", "/docs", "/metrics", "/debug/vars", "/backup.sql", "/server-status",
-            "/actuator/heapdump", "/.git/config", "/clients/1/notes", "/assets", "/assets/", "/health/", "/me/",
+            "/clients/1/letter", "/clients/1/revisions", "/clients/1/history", "/clients/1/versions/2",
+            "/clients/1.json",
+            "/clients.xlsx", "/clients.json", "/clients.xml", "/export/clients", "/clients/1/export/x",
+            "/api/clients/1",
+            "/v1/clients/1", "/audit", "/logs", "/openapi.json", "/docs", "/metrics", "/debug/vars",
+            "/backup.sql", "/server-status",
+            "/actuator/heapdump", "/.git/config", "/clients/1/notes", "/assets", "/assets/", "/health/",
+            "/me/",
         ):  # fmt: skip
             if path.count("/") == 2 and path.startswith("/clients/"):
                 continue  # one segment below /clients is a client's id, judged by what comes
@@ -344,8 +362,10 @@ def test_m08_validators_cannot_be_guessed_because_nobody_hears_the_answer(
     conditions = [
         {"If-None-Match": truth.headers["etag"]}, {"If-None-Match": "*"}, {"If-None-Match": '"0"'},
         {"If-None-Match": "W/" + truth.headers["etag"]}, {"If-Match": '"wrong"'}, {"If-Match": "*"},
-        {"If-Modified-Since": truth.headers["last-modified"]}, {"If-Modified-Since": "Thu, 01 Jan 2099 00:00:00 GMT"},
-        {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, {"Range": "bytes=0-10"}, {"Range": "bytes=-5"},
+        {"If-Modified-Since": truth.headers["last-modified"]},
+        {"If-Modified-Since": "Thu, 01 Jan 2099 00:00:00 GMT"},
+        {"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, {"Range": "bytes=0-10"},
+        {"Range": "bytes=-5"},
         {"Range": "bytes=100-", "If-Range": truth.headers["etag"]}, {"Range": "items=0-1"}, {"A-IM": "feed"},
         {"Accept-Encoding": "gzip, br, zstd"}, {"TE": "trailers"}, {"Cache-Control": "only-if-cached"},
         {"Cache-Control": "max-age=3600"}, {"Pragma": "x"}, {"Accept": "text/csv"}, {"Accept": "*/*;q=0"},
@@ -386,7 +406,8 @@ def test_m08_an_upstream_that_answers_in_parts_or_not_modified_is_not_believed(
     body = json.dumps({"client": client(door, RM, OWN)}).encode()
     hidden = secrets([client(door, RM, OWN)])
     parts = [
-        answer(206, body[40:], Content_Range="bytes 40-99/200"), answer(206, body[:200], Content_Range="bytes 0-199/999"),
+        answer(206, body[40:], Content_Range="bytes 40-99/200"),
+        answer(206, body[:200], Content_Range="bytes 0-199/999"),
         answer(206, b"--B\r\n\r\n" + body, "multipart/byteranges; boundary=B"), answer(304, ETag='"1"'),
         answer(226, body, IM="feed", media="application/octet-stream"), answer(203, body), answer(206, body),
     ]  # fmt: skip
@@ -420,10 +441,14 @@ def test_m08_head_says_what_get_says_and_no_length_of_the_upstreams(
 def test_m08_every_answer_forbids_to_keep_it(door: Gateway, stand: Recorder) -> None:
     analyst = {"Privguard-Purpose": "reporting"}
     for user, method, target, headers in (
-        (RM, "GET", "/clients/1", {}), (RM, "GET", "/clients", {}), (RM, "GET", "/clients/11", {}), (RM, "GET", "/nowhere", {}),
-        (RM, "GET", "/clients?q=1", {}), ("ana.lin", "GET", "/clients.csv", analyst), (RM, "GET", "/clients.csv", {}),
-        ("comp.he", "GET", "/clients/1/photo", {"Privguard-Purpose": "audit"}), (None, "GET", "/clients/1", {}),
-        (RM, "GET", "/clients/1", {"Privguard-Reveal": "mobile"}), (RM, "PATCH", "/clients/1", {}), (RM, "GET", "/a/../b", {}),
+        (RM, "GET", "/clients/1", {}), (RM, "GET", "/clients", {}), (RM, "GET", "/clients/11", {}),
+        (RM, "GET", "/nowhere", {}),
+        (RM, "GET", "/clients?q=1", {}), ("ana.lin", "GET", "/clients.csv", analyst),
+        (RM, "GET", "/clients.csv", {}),
+        ("comp.he", "GET", "/clients/1/photo", {"Privguard-Purpose": "audit"}),
+        (None, "GET", "/clients/1", {}),
+        (RM, "GET", "/clients/1", {"Privguard-Reveal": "mobile"}), (RM, "PATCH", "/clients/1", {}),
+        (RM, "GET", "/a/../b", {}),
     ):  # fmt: skip
         came = door.ask(user, method, target, headers=headers)
         assert came.headers["cache-control"] == "no-store", (target, came)
@@ -436,17 +461,26 @@ TEXT = f"张伟民 {MOBILE} {ID}"
 BODIES = {
     "text/html": f"<p>{TEXT}</p>", "application/xml": f"<c>{TEXT}</c>", "text/xml": f"<c>{TEXT}</c>",
     "application/xhtml+xml": TEXT, "image/svg+xml": f"<svg><text>{TEXT}</text></svg>", "text/plain": TEXT,
-    "application/pdf": f"%PDF-1.7 {TEXT}", "image/png": f"\x89PNG {TEXT}", "image/jpeg": TEXT, "application/zip": f"PK{TEXT}",
+    "application/pdf": f"%PDF-1.7 {TEXT}", "image/png": f"\x89PNG {TEXT}", "image/jpeg": TEXT,
+    "application/zip": f"PK{TEXT}",
     "multipart/mixed; boundary=b": f"--b\r\nContent-Type: application/json\r\n\r\n{{\"client\":\"{TEXT}\"}}\r\n--b--",
-    "multipart/form-data; boundary=b": TEXT, "multipart/x-mixed-replace; boundary=b": TEXT, "message/http": TEXT,
+    "multipart/form-data; boundary=b": TEXT, "multipart/x-mixed-replace; boundary=b": TEXT,
+    "message/http": TEXT,
     "text/event-stream": f"data: {TEXT}\n\n", "application/x-ndjson": json.dumps({"id": 1, "mobile": MOBILE}),
-    "application/json-seq": f"\x1e{TEXT}", "application/jsonl": json.dumps({"id": 1, "mobile": MOBILE}), "text/csv": f"id,mobile\n1,{MOBILE}\n",
-    "text/tab-separated-values": f"id\tmobile\n1\t{MOBILE}\n", "application/vnd.ms-excel": TEXT, "application/cbor": TEXT,
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": TEXT, "application/x-protobuf": TEXT, "application/msgpack": TEXT,
-    "application/octet-stream": TEXT, "application/javascript": f"cb({{\"m\":\"{MOBILE}\"}})", "text/json": json.dumps({"client": MOBILE}),
-    "application/yaml": TEXT, "text/calendar": TEXT, "text/vcard": f"TEL:{MOBILE}", "font/woff": TEXT, "*/*": TEXT, "json": TEXT,
-    "application/json, text/html": json.dumps({"client": {"id": 1, "mobile": MOBILE}}), "": json.dumps({"client": {"id": 1, "mobile": MOBILE}}),
-    "application/json/x": TEXT, "application /json": TEXT, "": TEXT, "application/x-www-form-urlencoded": f"mobile={MOBILE}",
+    "application/json-seq": f"\x1e{TEXT}", "application/jsonl": json.dumps({"id": 1, "mobile": MOBILE}),
+    "text/csv": f"id,mobile\n1,{MOBILE}\n",
+    "text/tab-separated-values": f"id\tmobile\n1\t{MOBILE}\n", "application/vnd.ms-excel": TEXT,
+    "application/cbor": TEXT,
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": TEXT,
+    "application/x-protobuf": TEXT, "application/msgpack": TEXT,
+    "application/octet-stream": TEXT, "application/javascript": f"cb({{\"m\":\"{MOBILE}\"}})",
+    "text/json": json.dumps({"client": MOBILE}),
+    "application/yaml": TEXT, "text/calendar": TEXT, "text/vcard": f"TEL:{MOBILE}", "font/woff": TEXT,
+    "*/*": TEXT, "json": TEXT,
+    "application/json, text/html": json.dumps({"client": {"id": 1, "mobile": MOBILE}}),
+    "": json.dumps({"client": {"id": 1, "mobile": MOBILE}}),
+    "application/json/x": TEXT, "application /json": TEXT,
+    "application/x-www-form-urlencoded": f"mobile={MOBILE}",
 }  # fmt: skip
 
 

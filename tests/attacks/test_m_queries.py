@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.attacks.truth import client, clients, leaked, said, secrets
+from tests.attacks.vouched import CLERK, Vouched
 from tests.door import Answer, Gateway
 from tests.recorder import Recorder, as_json
 
@@ -25,12 +26,14 @@ FILTERS = [
     # operators in the value, as query dialects have them
     "id_no=like:11%25", "id_no=11%25", "id_no=11*", "id_no=11_", "id_no=gte.1101", "id_no=gte:1101",
     "id_no=%3E1101", "id_no=1101..1102", "id_no=%5B1101+TO+1102%5D", "id_no=1101,1102", "id_no=!1101",
-    "id_no=%7E1101", "id_no=%5E1101", "id_no=1101+or+1102", "id_no=not+1101", "id_no=%7B%22like%22%3A%2211%25%22%7D",
+    "id_no=%7E1101", "id_no=%5E1101", "id_no=1101+or+1102", "id_no=not+1101",
+    "id_no=%7B%22like%22%3A%2211%25%22%7D",
     "id_no=is.null", "id_no=", "id_no", "id_no=%22%22", "id_no=1%00", "id_no=11%2525",
     "id_no=%EF%BC%91%EF%BC%91%EF%BC%90", "id_no=1101%E2%80%8B", "id_no=%201101", "id_no=1101%0a",
     # operators in the name
     "id_no_like=11%25", "id_no_gte=11", "id_no_ne=1", "id_no_in=1,2", "id_no__startswith=11", "id_no.gte=11",
-    "id_no[gte]=11", "id_no%5Bgte%5D=11", "id_no[]=11", "id_no[0]=11", "id_no!=11", "id_no%3E=11", "id_no%3E11",
+    "id_no[gte]=11", "id_no%5Bgte%5D=11", "id_no[]=11", "id_no[0]=11", "id_no!=11", "id_no%3E=11",
+    "id_no%3E11",
     "id_no.eq=11", "-id_no=11", "not.id_no=eq.11", "or=(id_no.like.11*)",
     # another spelling of the name
     "ID_NO=11", "Id_no=11", "idNo=11", "%20id_no=11", "id_no%20=11", "id_no+=11", "id%E2%80%8B_no=11",
@@ -43,12 +46,14 @@ FILTERS = [
     "balance=100", "balance_gte=1000", "balance_lt=1000", "balance[between]=1,2", "min_balance=1000",
     "mobile=199", "mobile_like=199%25", "mobile_gte=19900001000", "email=a@example.cn", "email_like=a%25",
     "dob=1980-01-01", "dob_lt=1980-01-01", "address_like=%25", "notes_like=%25", "iban_like=DE%25",
-    "cards.pan=9", "cards[*].pan=9", "cvv=123", "accounts.no=1", "rm_ids=rm.wang", "risk_score_gt=0.5", "risk_score=0.5",
+    "cards.pan=9", "cards[*].pan=9", "cvv=123", "accounts.no=1", "rm_ids=rm.wang", "risk_score_gt=0.5",
+    "risk_score=0.5",
     "occupation=engineer", "gender=male", "created_at_gt=2000-01-01",
     # general query languages
     "filter=id_no::11", "filter[id_no][_starts_with]=11", "$filter=startswith(id_no,'11')",
     "filters[0][id_no][$startsWith]=11", "where=%7B%22id_no%22%3A%22x%22%7D", "query=id_no:11*", "search=11",
-    "_where=id_no~11", "rql=like(id_no,11*)", "expr=id_no", "domain=[('id_no','like','11')]", "s=11", "term=11",
+    "_where=id_no~11", "rql=like(id_no,11*)", "expr=id_no", "domain=[('id_no','like','11')]", "s=11",
+    "term=11",
 ]  # fmt: skip
 
 
@@ -117,22 +122,44 @@ def test_m01_exact_look_up_only_where_the_class_says_it_and_on_record(door: Gate
     refused(analyst, "filter-not-permitted")
 
 
+def test_m01_parameters_that_are_dropped_do_not_go_on(odd: Vouched, stand: Recorder) -> None:
+    """Where the policy says ``unknown_params: drop``, an unknown filter is left out, not passed unjudged."""
+    stand.replies["/people"] = lambda _: as_json({"items": []})
+    for asked, went in (
+        ("amount_gt=5", ""), ("page=2&amount_gt=5", "?page=2"), ("ID_NO=1&page=2&id_no[gt]=1", "?page=2"),
+        ("filter=id_no&city=a%20b&_where=1", "?city=a%20b"), ("amount_gt", ""), ("=5", ""), ("&&page=3&", "?page=3"),
+        ("%69d_no_like=1&page=1", "?page=1"), ("PAGE=1", ""), ("id_no=1101&id_no%20=11", "?id_no=1101"),
+    ):  # fmt: skip
+        came = odd.get(CLERK, f"/people?{asked}")
+        assert came.status == 200, asked
+        assert stand.lines()[-1] == f"GET /people{went}", asked
+    with stand.unasked():
+        for asked in ("id_no=1%25&x=1", "sort=amount&y=2", "id_no=1&id_no=2&z=3"):
+            refused(odd.get(CLERK, f"/people?{asked}"), "filter-not-permitted")
+
+
 # -- M02: order ---------------------------------------------------------------------------------------------
 
 SORTS = [
     "sort=balance", "sort=-balance", "sort=%2Bbalance", "sort=balance:desc", "sort=balance%20desc",
-    "sort=balance.desc", "sort=tier,-balance", "sort=-balance,id", "sort=BALANCE", "sort=Balance", "sort=+balance",
-    "sort=--balance", "sort=-%20balance", "sort=balance%00", "sort=%EF%BD%82alance", "sort=mobile", "sort=id_no",
+    "sort=balance.desc", "sort=tier,-balance", "sort=-balance,id", "sort=BALANCE", "sort=Balance",
+    "sort=+balance",
+    "sort=--balance", "sort=-%20balance", "sort=balance%00", "sort=%EF%BD%82alance", "sort=mobile",
+    "sort=id_no",
     "sort=-dob", "sort=email", "sort=address", "sort=notes", "sort=iban", "sort=rm_ids[0]", "sort=cards.pan",
-    "sort=cards", "sort=cards[*].pan", "sort=accounts[0].balance", "sort=length(mobile)", "sort=substr(id_no,1,2)",
+    "sort=cards", "sort=cards[*].pan", "sort=accounts[0].balance", "sort=length(mobile)",
+    "sort=substr(id_no,1,2)",
     "sort=tier,(select%20balance)", "sort=1", "sort=balance,asc", "sort=asc,balance", "sort=tier,", "sort=",
-    "sort=money", "sort=contact", "sort[]=balance", "sort[0]=balance", "sort[balance]=asc", "sort=tier&sort=balance",
-    "Sort=balance", "sort_by=balance", "order=balance", "order_by=balance", "orderBy=balance", "ordering=balance",
+    "sort=money", "sort=contact", "sort[]=balance", "sort[0]=balance", "sort[balance]=asc",
+    "sort=tier&sort=balance",
+    "Sort=balance", "sort_by=balance", "order=balance", "order_by=balance", "orderBy=balance",
+    "ordering=balance",
     "_sort=balance", "$orderby=balance", "group_by=balance", "groupBy[]=balance", "distinct=balance",
     "_sort=balance&_order=desc",
 ]  # fmt: skip
 CURSORS = [
-    "page=eyJiYWxhbmNlIjoxMDAwfQ", "page=eyJiYWxhbmNlIjoxMDAwfQ%3D%3D", "page=19900001000", "page=-1", "page=1.5",
+    "page=eyJiYWxhbmNlIjoxMDAwfQ", "page=eyJiYWxhbmNlIjoxMDAwfQ%3D%3D", "page=19900001000", "page=-1",
+    "page=1.5",
     "page=1e3", "page=0x10", "page=%EF%BC%91", "page=1%20or%201", "page=balance:1000", "page=", "page",
     "size=19900001000", "size=abc", "cursor=abc", "after=1000", "before=1000", "starting_after=1000",
     "page[after]=1000", "page%5Bcursor%5D=1000", "since_id=5", "seek=1000", "marker=1000",
@@ -169,9 +196,11 @@ LINKS = [
     f"/clients?page={CURSOR}", f"http://crm.internal:9/clients?page={CURSOR}", f"/clients?cursor={CURSOR}",
     "/clients?page=19900007919", "/clients?page=2&after=19900007919", "?after=19900007919",
     f"/clients?page=2#{CURSOR}", "//19900007919/clients?page=2", "http://19900007919@crm/clients?page=2",
-    "http://19900007919.example/clients?page=2", "/clients/../after/19900007919", "/clients/after/19900007919",
+    "http://19900007919.example/clients?page=2", "/clients/../after/19900007919",
+    "/clients/after/19900007919",
     f"/clients/{CURSOR}?page=2", "javascript:19900007919", "/clients;k=19900007919?page=2", "19900007919",
-    "/clients?page=2&balance_gt=73500.50", "/clients?page=2&sort=-73500.50", "/clients?name=19900007919&page=2",
+    "/clients?page=2&balance_gt=73500.50", "/clients?page=2&sort=-73500.50",
+    "/clients?name=19900007919&page=2",
 ]  # fmt: skip
 
 
@@ -204,16 +233,21 @@ def test_m03_search_and_aggregates_over_masked_fields_are_refused(door: Gateway,
     for user in (RM, "mgr.chen", "comp.he", "ana.lin"):
         door.get(user, "/clients?page=1")
     asked = [
-        f"/clients?q={own['mobile']}", f"/clients?q={own['mobile'][:5]}", "/clients?q=%E8%BA%AB%E4%BB%BD%E8%AF%81",
+        f"/clients?q={own['mobile']}", f"/clients?q={own['mobile'][:5]}",
+        "/clients?q=%E8%BA%AB%E4%BB%BD%E8%AF%81",
         "/clients?q=", "/clients?q=a&q=b", "/clients?Q=199", "/clients?_q=199", "/clients?qf=mobile&q=199",
-        "/clients?count=true", "/clients?_count=1", "/clients?aggregate[max]=balance", "/clients?agg=sum(balance)",
+        "/clients?count=true", "/clients?_count=1", "/clients?aggregate[max]=balance",
+        "/clients?agg=sum(balance)",
         "/clients?fields=max(balance)", "/clients?fields=sum(balance)", "/clients?metrics=balance&stat=min",
         "/clients?facet=balance", "/clients?facets=mobile", "/clients?stats=true&stats.field=balance",
-        "/clients?groupBy=id_no&aggregate[count]=*", "/clients?select=balance.sum()", "/clients?having=balance",
-        "/clients?meta=total_count", "/clients?explain=true", "/clients?highlight=notes", "/clients?suggest=19",
+        "/clients?groupBy=id_no&aggregate[count]=*", "/clients?select=balance.sum()",
+        "/clients?having=balance",
+        "/clients?meta=total_count", "/clients?explain=true", "/clients?highlight=notes",
+        "/clients?suggest=19",
     ]  # fmt: skip
     ungoverned = [
-        f"/search?q={own['mobile'][:4]}", "/search", "/search/?q=1", "/report/summary", "/report/summary?id=1",
+        f"/search?q={own['mobile'][:4]}", "/search", "/search/?q=1", "/report/summary",
+        "/report/summary?id=1",
         "/report/summary?id_no_like=11%25", "/clients/stats/balance", "/report",
     ]  # fmt: skip
     with stand.unasked():
@@ -257,12 +291,15 @@ def test_m04_renaming_and_expanding_parameters_are_refused(door: Gateway, stand:
     asked = [
         "fields=m:mobile", "fields=mobile%20as%20name", "fields=mobile+name", "fields=*", "fields=*.*",
         "fields=name,cards(pan)", "fields=cards{pan}", "fields=count(id_no)", "fields=-name", "fields=!name",
-        "fields=$.mobile", "fields=mobile%7Cupper", "fields[]=mobile", "fields[client]=mobile", "fields=a&fields=b",
+        "fields=$.mobile", "fields=mobile%7Cupper", "fields[]=mobile", "fields[client]=mobile",
+        "fields=a&fields=b",
         "fields=", "fields=name,,mobile", "fields=name%00", "fields=%EF%BD%8Dobile", "fields=../mobile",
-        "Fields=mobile", "field=mobile", "select=name:mobile", "$select=mobile", "include=cards", "expand=cards",
+        "Fields=mobile", "field=mobile", "select=name:mobile", "$select=mobile", "include=cards",
+        "expand=cards",
         "embed=relatives", "with=cards", "alias[name]=mobile", "alias=%7B%22name%22%3A%22mobile%22%7D",
         "deep[cards][_limit]=1", "_embed=relatives", "_expand=client", "populate=*", "projection=full",
-        "serializer=admin", "version=full", "view=raw", "format=csv", "format=xml", "_format=csv", "callback=x",
+        "serializer=admin", "version=full", "view=raw", "format=csv", "format=xml", "_format=csv",
+        "callback=x",
         "jsonp=x", "raw=1", "debug=1", "pretty=1", "revision=1", "as_of=2020-01-01",
         "query=%7Bclient(id:1)%7Bname:mobile%7D%7D", "extensions=%7B%7D",
     ]  # fmt: skip
@@ -302,10 +339,14 @@ def test_m04_an_answer_is_governed_by_what_it_contains(door: Gateway, stand: Rec
         "name": record["name"],
     }
     aliased = {
-        "m": record["mobile"], "Mobile": record["mobile"], "MOBILE": record["mobile"], "mobile ": record["mobile"],
-        "mobile\u200b": record["mobile"], "ｍobile": record["mobile"], "mobile.": record["mobile"], "": record["mobile"],
-        "phone": record["mobile"], "tel": {"mobile": record["mobile"]}, "client": dict(record), "_raw": record,
-        "_links": {"self": {"href": f"/clients?mobile={record['mobile']}"}}, "$": record["id_no"], "*": record["id_no"],
+        "m": record["mobile"], "Mobile": record["mobile"], "MOBILE": record["mobile"],
+        "mobile ": record["mobile"],
+        "mobile\u200b": record["mobile"], "ｍobile": record["mobile"], "mobile.": record["mobile"],
+        "": record["mobile"],
+        "phone": record["mobile"], "tel": {"mobile": record["mobile"]}, "client": dict(record),
+        "_raw": record,
+        "_links": {"self": {"href": f"/clients?mobile={record['mobile']}"}}, "$": record["id_no"],
+        "*": record["id_no"],
         "cards[*].pan": "9" * 16, "cards": {"pan": record["mobile"]}, "accounts": record["mobile"],
         "relatives": {"name": record["mobile"]}, "name:mobile": record["mobile"], "fields": record,
     }  # fmt: skip
@@ -313,9 +354,12 @@ def test_m04_an_answer_is_governed_by_what_it_contains(door: Gateway, stand: Rec
         {"client": base | aliased}, {"items": [base | aliased]}, {"recent": [base | aliased]},
         {"client": base, "c1": record, "clients": [record], "data": {"client": record}, "Client": record},
         {"items": [base], "Items": [record], "edges": [{"node": record}], "included": [record], "0": record},
-        {"data": {"client": record}, "extensions": {"trace": record}, "errors": [{"message": record["mobile"]}]},
-        {"client": base | {"name": {"first": record["mobile"]}}}, {"client": base | {"name": [record["mobile"]]}},
-        {"client": base | {"gender": record}}, {"client": base | {"tier": "mass", "occupation": {"x": record}}},
+        {"data": {"client": record}, "extensions": {"trace": record},
+        "errors": [{"message": record["mobile"]}]},
+        {"client": base | {"name": {"first": record["mobile"]}}},
+        {"client": base | {"name": [record["mobile"]]}},
+        {"client": base | {"gender": record}},
+        {"client": base | {"tier": "mass", "occupation": {"x": record}}},
         {"items": {"1": record}}, {"items": [[record]]}, {"items": record}, {"client": [record]},
         {"client": record["mobile"]}, {"items": [record["mobile"], None, 1]}, {"client": {"client": record}},
     ]  # fmt: skip

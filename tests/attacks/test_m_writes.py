@@ -41,7 +41,8 @@ def malformed(came: Answer) -> None:
     assert (came.status, came.problem) == (400, "malformed-request"), came
 
 
-def write(door: Gateway, body: Any, *, media: str = JSON, user: str = RM, method: str = "PATCH", to: str = "/clients/1", **more: str) -> Answer:  # fmt: skip
+def write(door: Gateway, body: Any, *, media: str = JSON, user: str = RM, method: str = "PATCH",
+to: str = "/clients/1", **more: str) -> Answer:  # fmt: skip
     data = body if isinstance(body, bytes | str) else json.dumps(body)
     headers = {**({"Content-Type": media} if media else {}), **more}
     return door.ask(user, method, to, body=data.encode() if isinstance(data, str) else data, headers=headers)
@@ -84,7 +85,8 @@ def test_m07_every_mask_that_was_shown_is_refused_when_it_comes_back(door: Gatew
 def test_m07_a_guess_is_refused_alike_whether_it_is_right_or_wrong(door: Gateway, stand: Recorder) -> None:
     truth = client(door, RM, OWN)
     wrong = {
-        "mobile": "19900000000", "email": "a.b@example.cn", "id_no": "990101199001010000", "dob": "1970-01-01",
+        "mobile": "19900000000", "email": "a.b@example.cn", "id_no": "990101199001010000",
+        "dob": "1970-01-01",
         "address": "x", "iban": "CN00", "notes": "x", "balance": "1.00", "risk_score": "0.1", "rm_ids": ["x"],
         "cards": [], "accounts": [],
     }  # fmt: skip
@@ -100,20 +102,32 @@ def test_m07_a_guess_is_refused_alike_whether_it_is_right_or_wrong(door: Gateway
         for field in ("mobile", "id_no", "email"):
             for right in (truth[field], wrong[field]):
                 conflict(write(door, f"{field}={quote(right)}", media=FORM), field)
-                conflict(write(door, [{"op": "replace", "path": f"/{field}", "value": right}], media="application/json-patch+json"), field)  # fmt: skip
-                conflict(write(door, [{"op": "test", "path": f"/{field}", "value": right}], media="application/json-patch+json"), field)  # fmt: skip
+                conflict(write(door, [{"op": "replace", "path": f"/{field}", "value": right}],
+                media="application/json-patch+json"), field)  # fmt: skip
+                conflict(write(door, [{"op": "test", "path": f"/{field}", "value": right}],
+                media="application/json-patch+json"), field)  # fmt: skip
 
 
 MASS = [
-    {"id": 2}, {"id": "2"}, {"id": None}, {"id": 1.0}, {"id": True}, {"id": [1]}, {"tier": "private"}, {"branch": "xujiahui"}, {"rm_ids": ["rm.wang"]},
-    {"rm_ids": None}, {"risk_score": 0}, {"created_at": "2020-01-01T00:00:00Z"}, {"updated_at": "2020-01-01T00:00:00Z"}, {"is_admin": True}, {"role": "aml"},
-    {"owner": "rm.wang"}, {"__proto__": {"tier": "private"}}, {"constructor": {"prototype": {}}}, {"_id": 2}, {"$set": {"tier": "private"}}, {"$rename": {"mobile": "name"}},
-    {"$inc": {"balance": 1}}, {"mobile.$": 1}, {"client.mobile": "1"}, {"client[mobile]": "1"}, {"client": {"tier": "private"}}, {"items": [{"id": 2}]}, {"recent": []},
-    {"data": {"attributes": {"mobile": "1"}}}, {"Mobile": "19900000000"}, {"MOBILE": "1"}, {"mobile ": "1"}, {" mobile": "1"}, {"mobile\u0000": "1"}, {"ｍobile": "1"}, {"m\u200bobile": "1"},
-    {"mobile\n": "1"}, {"": "x"}, {"19900001234": "x"}, {"cards": [{"pan": "9" * 16, "cvv": "1", "expiry": "1", "type": "x"}]}, {"cards": None}, {"cards": {}}, {"cards": []},
-    {"cards[0]": {"pan": "1"}}, {"cards": [{"type": "debit"}]}, {"accounts": [{"balance": 1}]}, {"accounts": "x"}, {"relatives": []}, {"relatives": None}, {"relatives": [{"id": 2}]},
-    {"name": {"$copy": "mobile"}}, {"name": ["张伟民"]}, {"name": {"first": "x"}}, {"occupation": {"x": 1}}, {"gender": ["male"]}, {"facets": 1}, {"total": 1}, {"_method": "DELETE"},
-    {"mobile": None}, {"mobile": ""}, {"mobile": 0}, {"mobile": False}, {"mobile": []}, {"mobile": {}}, {"balance": None}, {"balance": 0}, {"notes": ""}, {"name": "x", "balance": 1},
+    {"id": 2}, {"id": "2"}, {"id": None}, {"id": 1.0}, {"id": True}, {"id": [1]}, {"tier": "private"},
+    {"branch": "xujiahui"}, {"rm_ids": ["rm.wang"]},
+    {"rm_ids": None}, {"risk_score": 0}, {"created_at": "2020-01-01T00:00:00Z"},
+    {"updated_at": "2020-01-01T00:00:00Z"}, {"is_admin": True}, {"role": "aml"},
+    {"owner": "rm.wang"}, {"__proto__": {"tier": "private"}}, {"constructor": {"prototype": {}}}, {"_id": 2},
+    {"$set": {"tier": "private"}}, {"$rename": {"mobile": "name"}},
+    {"$inc": {"balance": 1}}, {"mobile.$": 1}, {"client.mobile": "1"}, {"client[mobile]": "1"},
+    {"client": {"tier": "private"}}, {"items": [{"id": 2}]}, {"recent": []},
+    {"data": {"attributes": {"mobile": "1"}}}, {"Mobile": "19900000000"}, {"MOBILE": "1"}, {"mobile ": "1"},
+    {" mobile": "1"}, {"mobile\u0000": "1"}, {"ｍobile": "1"}, {"m\u200bobile": "1"},
+    {"mobile\n": "1"}, {"": "x"}, {"19900001234": "x"},
+    {"cards": [{"pan": "9" * 16, "cvv": "1", "expiry": "1", "type": "x"}]}, {"cards": None}, {"cards": {}},
+    {"cards": []},
+    {"cards[0]": {"pan": "1"}}, {"cards": [{"type": "debit"}]}, {"accounts": [{"balance": 1}]},
+    {"accounts": "x"}, {"relatives": []}, {"relatives": None}, {"relatives": [{"id": 2}]},
+    {"name": {"$copy": "mobile"}}, {"name": ["张伟民"]}, {"name": {"first": "x"}}, {"occupation": {"x": 1}},
+    {"gender": ["male"]}, {"facets": 1}, {"total": 1}, {"_method": "DELETE"},
+    {"mobile": None}, {"mobile": ""}, {"mobile": 0}, {"mobile": False}, {"mobile": []}, {"mobile": {}},
+    {"balance": None}, {"balance": 0}, {"notes": ""}, {"name": "x", "balance": 1},
 ]  # fmt: skip
 
 
@@ -122,27 +136,67 @@ def test_m07_fields_that_are_not_the_actors_to_write_reach_nobody(door: Gateway,
         for body in MASS:
             came = write(door, body)
             conflict(came)
-            assert not [path for path in came.json()["paths"] if not path.isascii() or "19900001234" in path], body
-        for field, value in (("tier", "private"), ("rm_ids", "rm.wang"), ("id", "2"), ("cards", "x"), ("is_admin", "1"), ("_method", "DELETE")):
+            assert not [
+                path for path in came.json()["paths"] if not path.isascii() or "19900001234" in path
+            ], body
+        for field, value in (
+            ("tier", "private"),
+            ("rm_ids", "rm.wang"),
+            ("id", "2"),
+            ("cards", "x"),
+            ("is_admin", "1"),
+            ("_method", "DELETE"),
+        ):
             conflict(write(door, f"{field}={value}", media=FORM, method="POST"), field)
 
 
 BODIES: list[tuple[str, bytes | str]] = [
-    (JSON, '{"name":"x","name":"y"}'), (JSON, '{"name":"x","n\\u0061me":"y"}'), (JSON, '{"x":{"a":1,"a":2}}'), (JSON, '{"name":"x"}{"mobile":"1"}'), (JSON, '{"name":NaN}'),
-    (JSON, '{"name":"\\ud800"}'), (JSON, b"\xef\xbb\xbf" + b'{"name":"x"}'), (JSON, '{"name":"x"}'.encode("utf-16")), (JSON, '{"name":"x"}'.encode("utf-16-le")), (JSON, '{"name":"x"}'.encode("utf-32")),
-    (JSON, b'{"name":"\xff"}'), (JSON, b'{"name":"\xed\xa0\x80"}'), (JSON, '{"name":"x",}'), (JSON, "{'name':'x'}"), (JSON, "[" * 100_000), (JSON, '{"name":' * 50_000 + "1" + "}" * 50_000), (JSON, '{"name":"x"} //'),
-    (JSON, "[]"), (JSON, '["name"]'), (JSON, '"name"'), (JSON, "null"), (JSON, "1"), (JSON, "name=x"), (JSON, '{"name":"a\nb"}'), (JSON, '{"name":"\\x41"}'), (JSON, " "), (JSON, "\0"), (JSON, '{"name":01}'),
-    ("application/json; charset=utf-16", '{"name":"x"}'), ("application/json; charset=utf-7", '{"name":"+ACIALAAi-mobile+ACI-"}'), ('application/json; charset="UTF-7"', '{"name":"x"}'),
-    ("application/json; charset=utf-8; charset=utf-7", '{"name":"x"}'), ("application/json;CHARSET = utf-7", '{"name":"x"}'), ("application/json; charset*=utf-7", '{"name":"x"}'), ("application/json; charset='utf-8'", '{"name":"x"}'),
-    ("application/json; charset=cp037", '{"name":"x"}'), ("application/json; charset=gbk", '{"name":"x"}'), (FORM + "; charset=utf-7", "name=x"), (FORM + "; charset=utf-16", "name=x"),
-    ("", '{"name":"x"}'), ("text/plain", '{"name":"x"}'), ("text/json", '{"name":"x"}'), ("application/xml", "<name>x</name>"), ("application/x-ndjson", '{"name":"x"}'), ("application/octet-stream", '{"name":"x"}'), ("application/javascript", '{"name":"x"}'),
-    ("multipart/form-data; boundary=b", '--b\r\nContent-Disposition: form-data; name="mobile"\r\n\r\n1\r\n--b--\r\n'), ("multipart/mixed; boundary=b", "--b--"), ("multipart/related", '{"name":"x"}'), ("application/cbor", b"\xa1"), ("application/yaml", "name: x"), ("application/graphql", "mutation{x}"),
-    ("application/json, text/plain", '{"name":"x"}'), ("json", '{"name":"x"}'), ("application/", '{"name":"x"}'), ("*/*", '{"name":"x"}'), ("application/json-seq", '\x1e{"name":"x"}'), ("application/json\\", '{"name":"x"}'),
-    (FORM, "name=x&name=y"), (FORM, "name=x&n%61me=y"), (FORM, "name[a]=x&name=y"), (FORM, "name=x;mobile=1"), (FORM, "name=x&mobile"), (FORM, "name=%ff"), (FORM, "name=%zz"), (FORM, "name=x&=y"), (FORM, "name[=x"), (FORM, "name]=x"), (FORM, "[name]=x"),
-    (FORM, "name[][]=x"), (FORM, ".name=x"), (FORM, "name..a=x"), (FORM, "name=\xe5"), (FORM, "name=x\ny"), (FORM, "name[]a=x"), (FORM, "&".join(f"a{n}=1" for n in range(1_001))), (FORM, "name.a=x&name[a]=y"), (FORM, '{"name":"x"}'), (FORM, "name=x&&mobile=1"),
-    ("application/json-patch+json", "{}"), ("application/json-patch+json", '{"op":"replace","path":"/name","value":"x"}'), ("application/json-patch+json", '[{"op":"replace","path":"name","value":"x"}]'), ("application/json-patch+json", '[{"op":"set","path":"/name","value":"x"}]'),
-    ("application/json-patch+json", '[{"op":"replace","path":"/name","value":"x","from":"/mobile"}]'), ("application/json-patch+json", '[{"op":"replace","path":"/name","path":"/mobile","value":"x"}]'), ("application/json-patch+json", '[{"op":"replace","path":"/na~2me","value":"x"}]'),
-    ("application/json-patch+json", '[{"OP":"replace","path":"/name","value":"x"}]'), ("application/json-patch+json", '[{"op":"replace","path":"/name"}]'), ("application/json-patch+json", '[["replace","/name","x"]]'), ("application/json-patch+json", '[{"op":["replace"],"path":"/name","value":"x"}]'),
+    (JSON, '{"name":"x","name":"y"}'), (JSON, '{"name":"x","n\\u0061me":"y"}'),
+    (JSON, '{"x":{"a":1,"a":2}}'), (JSON, '{"name":"x"}{"mobile":"1"}'), (JSON, '{"name":NaN}'),
+    (JSON, '{"name":"\\ud800"}'), (JSON, b"\xef\xbb\xbf" + b'{"name":"x"}'),
+    (JSON, '{"name":"x"}'.encode("utf-16")), (JSON, '{"name":"x"}'.encode("utf-16-le")),
+    (JSON, '{"name":"x"}'.encode("utf-32")),
+    (JSON, b'{"name":"\xff"}'), (JSON, b'{"name":"\xed\xa0\x80"}'), (JSON, '{"name":"x",}'),
+    (JSON, "{'name':'x'}"), (JSON, "[" * 100_000), (JSON, '{"name":' * 50_000 + "1" + "}" * 50_000),
+    (JSON, '{"name":"x"} //'),
+    (JSON, "[]"), (JSON, '["name"]'), (JSON, '"name"'), (JSON, "null"), (JSON, "1"), (JSON, "name=x"),
+    (JSON, '{"name":"a\nb"}'), (JSON, '{"name":"\\x41"}'), (JSON, " "), (JSON, "\0"), (JSON, '{"name":01}'),
+    ("application/json; charset=utf-16", '{"name":"x"}'),
+    ("application/json; charset=utf-7", '{"name":"+ACIALAAi-mobile+ACI-"}'),
+    ('application/json; charset="UTF-7"', '{"name":"x"}'),
+    ("application/json; charset=utf-8; charset=utf-7", '{"name":"x"}'),
+    ("application/json;CHARSET = utf-7", '{"name":"x"}'),
+    ("application/json; charset*=utf-7", '{"name":"x"}'),
+    ("application/json; charset='utf-8'", '{"name":"x"}'),
+    ("application/json; charset=cp037", '{"name":"x"}'), ("application/json; charset=gbk", '{"name":"x"}'),
+    (FORM + "; charset=utf-7", "name=x"), (FORM + "; charset=utf-16", "name=x"),
+    ("", '{"name":"x"}'), ("text/plain", '{"name":"x"}'), ("text/json", '{"name":"x"}'),
+    ("application/xml", "<name>x</name>"), ("application/x-ndjson", '{"name":"x"}'),
+    ("application/octet-stream", '{"name":"x"}'), ("application/javascript", '{"name":"x"}'),
+    ("multipart/form-data; boundary=b",
+    '--b\r\nContent-Disposition: form-data; name="mobile"\r\n\r\n1\r\n--b--\r\n'),
+    ("multipart/mixed; boundary=b", "--b--"), ("multipart/related", '{"name":"x"}'),
+    ("application/cbor", b"\xa1"), ("application/yaml", "name: x"), ("application/graphql", "mutation{x}"),
+    ("application/json, text/plain", '{"name":"x"}'), ("json", '{"name":"x"}'),
+    ("application/", '{"name":"x"}'), ("*/*", '{"name":"x"}'), ("application/json-seq", '\x1e{"name":"x"}'),
+    ("application/json\\", '{"name":"x"}'),
+    (FORM, "name=x&name=y"), (FORM, "name=x&n%61me=y"), (FORM, "name[a]=x&name=y"),
+    (FORM, "name=x;mobile=1"), (FORM, "name=x&mobile"), (FORM, "name=%ff"), (FORM, "name=%zz"),
+    (FORM, "name=x&=y"), (FORM, "name[=x"), (FORM, "name]=x"), (FORM, "[name]=x"),
+    (FORM, "name[][]=x"), (FORM, ".name=x"), (FORM, "name..a=x"), (FORM, "name=\xe5"), (FORM, "name=x\ny"),
+    (FORM, "name[]a=x"), (FORM, "&".join(f"a{n}=1" for n in range(1_001))), (FORM, "name.a=x&name[a]=y"),
+    (FORM, '{"name":"x"}'), (FORM, "name=x&&mobile=1"),
+    ("application/json-patch+json", "{}"),
+    ("application/json-patch+json", '{"op":"replace","path":"/name","value":"x"}'),
+    ("application/json-patch+json", '[{"op":"replace","path":"name","value":"x"}]'),
+    ("application/json-patch+json", '[{"op":"set","path":"/name","value":"x"}]'),
+    ("application/json-patch+json", '[{"op":"replace","path":"/name","value":"x","from":"/mobile"}]'),
+    ("application/json-patch+json", '[{"op":"replace","path":"/name","path":"/mobile","value":"x"}]'),
+    ("application/json-patch+json", '[{"op":"replace","path":"/na~2me","value":"x"}]'),
+    ("application/json-patch+json", '[{"OP":"replace","path":"/name","value":"x"}]'),
+    ("application/json-patch+json", '[{"op":"replace","path":"/name"}]'),
+    ("application/json-patch+json", '[["replace","/name","x"]]'),
+    ("application/json-patch+json", '[{"op":["replace"],"path":"/name","value":"x"}]'),
 ]  # fmt: skip
 
 
@@ -163,17 +217,37 @@ def test_m07_a_body_that_cannot_be_read_in_one_way_is_refused(door: Gateway, sta
 
 
 POINTED = [
-    {"op": "copy", "from": "/mobile", "path": "/occupation"}, {"op": "move", "from": "/mobile", "path": "/name"}, {"op": "copy", "from": "/cards/0/pan", "path": "/name"}, {"op": "copy", "from": "", "path": "/occupation"},
-    {"op": "copy", "from": "/occupation", "path": "/mobile"}, {"op": "copy", "from": "/name", "path": "/occupation"}, {"op": "test", "path": "/mobile", "value": "199"}, {"op": "test", "path": "/balance", "value": 1},
-    {"op": "test", "path": "", "value": {}}, {"op": "test", "path": "/cards", "value": []}, {"op": "test", "path": "/cards/0/cvv", "value": "1"}, {"op": "test", "path": "/rm_ids/0", "value": "rm.li"}, {"op": "test", "path": "/relatives/0/name", "value": "x"},
-    {"op": "replace", "path": "", "value": {"mobile": "1"}}, {"op": "add", "path": "/cards/-", "value": {"pan": "1"}}, {"op": "remove", "path": "/cards/0"}, {"op": "remove", "path": "/mobile"}, {"op": "remove", "path": "/cards/0/cvv"}, {"op": "remove", "path": ""},
-    {"op": "add", "path": "/rm_ids/-", "value": "rm.li"}, {"op": "replace", "path": "/rm_ids/0", "value": "x"}, {"op": "add", "path": "/is_admin", "value": True}, {"op": "replace", "path": "/id", "value": 2}, {"op": "replace", "path": "/mobile/0", "value": "1"},
-    {"op": "replace", "path": "/Mobile", "value": "1"}, {"op": "replace", "path": "/mo~0bile", "value": "1"}, {"op": "replace", "path": "/name/first", "value": "x"}, {"op": "replace", "path": "/client/mobile", "value": "1"}, {"op": "replace", "path": "/name", "value": "199****7919"},
-    {"op": "replace", "path": "/cards/0/cvv", "value": "x"}, {"op": "add", "path": "/relatives/0", "value": {}}, {"op": "replace", "path": "/", "value": "x"}, {"op": "replace", "path": "//name", "value": "x"},
+    {"op": "copy", "from": "/mobile", "path": "/occupation"},
+    {"op": "move", "from": "/mobile", "path": "/name"},
+    {"op": "copy", "from": "/cards/0/pan", "path": "/name"},
+    {"op": "copy", "from": "", "path": "/occupation"},
+    {"op": "copy", "from": "/occupation", "path": "/mobile"},
+    {"op": "copy", "from": "/name", "path": "/occupation"},
+    {"op": "test", "path": "/mobile", "value": "199"}, {"op": "test", "path": "/balance", "value": 1},
+    {"op": "test", "path": "", "value": {}}, {"op": "test", "path": "/cards", "value": []},
+    {"op": "test", "path": "/cards/0/cvv", "value": "1"},
+    {"op": "test", "path": "/rm_ids/0", "value": "rm.li"},
+    {"op": "test", "path": "/relatives/0/name", "value": "x"},
+    {"op": "replace", "path": "", "value": {"mobile": "1"}},
+    {"op": "add", "path": "/cards/-", "value": {"pan": "1"}}, {"op": "remove", "path": "/cards/0"},
+    {"op": "remove", "path": "/mobile"}, {"op": "remove", "path": "/cards/0/cvv"},
+    {"op": "remove", "path": ""},
+    {"op": "add", "path": "/rm_ids/-", "value": "rm.li"},
+    {"op": "replace", "path": "/rm_ids/0", "value": "x"}, {"op": "add", "path": "/is_admin", "value": True},
+    {"op": "replace", "path": "/id", "value": 2}, {"op": "replace", "path": "/mobile/0", "value": "1"},
+    {"op": "replace", "path": "/Mobile", "value": "1"}, {"op": "replace", "path": "/mo~0bile", "value": "1"},
+    {"op": "replace", "path": "/name/first", "value": "x"},
+    {"op": "replace", "path": "/client/mobile", "value": "1"},
+    {"op": "replace", "path": "/name", "value": "199****7919"},
+    {"op": "replace", "path": "/cards/0/cvv", "value": "x"},
+    {"op": "add", "path": "/relatives/0", "value": {}}, {"op": "replace", "path": "/", "value": "x"},
+    {"op": "replace", "path": "//name", "value": "x"},
 ]  # fmt: skip
 
 
-def test_m07_json_patch_neither_copies_nor_tests_nor_reaches_what_is_hidden(door: Gateway, stand: Recorder) -> None:
+def test_m07_json_patch_neither_copies_nor_tests_nor_reaches_what_is_hidden(
+    door: Gateway, stand: Recorder
+) -> None:
     media = "application/json-patch+json"
     with unwritten(stand):
         for operation in POINTED:
@@ -185,9 +259,14 @@ def test_m07_json_patch_neither_copies_nor_tests_nor_reaches_what_is_hidden(door
 def test_m07_forms_reach_inside_nothing(door: Gateway, stand: Recorder) -> None:
     with unwritten(stand):
         for body in (
-            "address[line1]=x", "address.line1=x", "address%5Bline1%5D=x", "client[mobile]=1", "client%5Bmobile%5D=1", "client.mobile=1", "cards[0][pan]=9", "cards[][pan]=9", "cards.0.pan=9",
-            "cards[0][type]=x&name=y", "rm_ids[]=rm.wang", "rm_ids=rm.wang", "name=x&mobile=1", "mobile=199****7919", "name=199****7919", "name=%E5%BC%A0**", "id=2", "tier=private", "name[]=x", "name[0]=x",
-            "name%00=x", "name%20=x", "%6Dobile=1", "+mobile=1", "MOBILE=1", "client[id]=2", "relatives[0][name]=x", "accounts[0][balance]=1", "__proto__[tier]=private", "constructor[prototype][x]=1",
+            "address[line1]=x", "address.line1=x", "address%5Bline1%5D=x", "client[mobile]=1",
+            "client%5Bmobile%5D=1", "client.mobile=1", "cards[0][pan]=9", "cards[][pan]=9", "cards.0.pan=9",
+            "cards[0][type]=x&name=y", "rm_ids[]=rm.wang", "rm_ids=rm.wang", "name=x&mobile=1",
+            "mobile=199****7919", "name=199****7919", "name=%E5%BC%A0**", "id=2", "tier=private", "name[]=x",
+            "name[0]=x",
+            "name%00=x", "name%20=x", "%6Dobile=1", "+mobile=1", "MOBILE=1", "client[id]=2",
+            "relatives[0][name]=x", "accounts[0][balance]=1", "__proto__[tier]=private",
+            "constructor[prototype][x]=1",
         ):  # fmt: skip
             for method in ("POST", "PATCH"):
                 came = write(door, body, media=FORM, method=method)
@@ -199,17 +278,25 @@ def test_m07_a_writes_query_writes_nothing(door: Gateway, stand: Recorder) -> No
     """Rails, PHP and servlets merge query and form, so a parameter of a write may be a field or another id."""
     with unwritten(stand):
         for query in (
-            "mobile=19900000000", "tier=private", "branch=xujiahui", "name=x", "id=2", "id_no=990101199001010000", "balance=1", "client[mobile]=1", "rm_ids=rm.wang", "rm_ids[]=rm.wang",
-            "_method=DELETE", "_method=PUT", "sort=name", "page=2", "q=x", "upsert=true", "where=1", "force=1",
+            "mobile=19900000000", "tier=private", "branch=xujiahui", "name=x", "id=2",
+            "id_no=990101199001010000", "balance=1", "client[mobile]=1", "rm_ids=rm.wang", "rm_ids[]=rm.wang",
+            "_method=DELETE", "_method=PUT", "sort=name", "page=2", "q=x", "upsert=true", "where=1",
+            "force=1",
         ):  # fmt: skip
-            for method, body, media in (("PATCH", {"gender": "male"}, JSON), ("POST", "gender=male", FORM), ("PATCH", "", "")):
+            for method, body, media in (
+                ("PATCH", {"gender": "male"}, JSON),
+                ("POST", "gender=male", FORM),
+                ("PATCH", "", ""),
+            ):
                 came = write(door, body, media=media, method=method, to=f"/clients/1?{query}")
                 assert came.problem in ("filter-not-permitted", "malformed-request"), (method, query, came)
     came = write(door, {"gender": client(door, RM, OWN)["gender"]}, to="/clients/1?fields=id,name")
     assert came.status == 200, "which fields come back may be said"
 
 
-def test_m07_records_the_actor_may_not_see_cannot_be_written_and_look_absent(door: Gateway, stand: Recorder) -> None:
+def test_m07_records_the_actor_may_not_see_cannot_be_written_and_look_absent(
+    door: Gateway, stand: Recorder
+) -> None:
     with unwritten(stand):
         for body in ({"name": "x"}, {"mobile": "1"}, {"is_admin": 1}, {}):
             answers = [write(door, body, to=f"/clients/{number}") for number in (FOREIGN, NOBODYS)]
@@ -225,7 +312,12 @@ def test_m07_records_the_actor_may_not_see_cannot_be_written_and_look_absent(doo
         for method in ("PUT", "DELETE", "OPTIONS", "LINK", "PROPPATCH", "MKCOL", "COPY", "MOVE"):
             came = write(door, {"name": "x"}, method=method)
             assert (came.status, came.problem) == (403, "ungoverned-route"), method
-        for header in ("X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method", "X_HTTP_Method_Override"):
+        for header in (
+            "X-HTTP-Method-Override",
+            "X-Method-Override",
+            "X-HTTP-Method",
+            "X_HTTP_Method_Override",
+        ):
             malformed(write(door, {"name": "x"}, method="POST", **{header: "DELETE"}))
 
 
@@ -233,9 +325,12 @@ def test_m07_what_cannot_be_held_against_the_record_is_not_written(door: Gateway
     """The record is read first; whatever the upstream says instead of it, nothing is written."""
     record = client(door, RM, OWN)
     for reply in (
-        answer(500, ""), answer(200, ""), answer(200, "{}"), answer(200, json.dumps({"client": None})), answer(200, json.dumps([record])), answer(200, "<p>", "text/html"),
-        answer(200, json.dumps({"client": record})[:-3]), answer(302, "", Location="/x"), answer(204, ""), answer(200, json.dumps({"items": [record]})), answer(401, ""),
-        answer(200, json.dumps({"client": {**record, "id": None}})), answer(200, '{"client":{"id":1,"rm_ids":["rm.li"],"tier":"mass","name":"a","name":"b"}}'),
+        answer(500, ""), answer(200, ""), answer(200, "{}"), answer(200, json.dumps({"client": None})),
+        answer(200, json.dumps([record])), answer(200, "<p>", "text/html"),
+        answer(200, json.dumps({"client": record})[:-3]), answer(302, "", Location="/x"), answer(204, ""),
+        answer(200, json.dumps({"items": [record]})), answer(401, ""),
+        answer(200, json.dumps({"client": {**record, "id": None}})),
+        answer(200, '{"client":{"id":1,"rm_ids":["rm.li"],"tier":"mass","name":"a","name":"b"}}'),
     ):  # fmt: skip
         stand.replies["GET /clients/1"] = lambda _, reply=reply: reply
         with unwritten(stand):
@@ -245,10 +340,14 @@ def test_m07_what_cannot_be_held_against_the_record_is_not_written(door: Gateway
         assert not leaked(came, secrets([record]))
 
 
-def test_m07_a_permitted_write_is_on_record_first_and_its_answer_is_masked(door: Gateway, stand: Recorder) -> None:
+def test_m07_a_permitted_write_is_on_record_first_and_its_answer_is_masked(
+    door: Gateway, stand: Recorder
+) -> None:
     record = client(door, RM, OWN)
     before = len(door.leaves())
-    came = write(door, {"name": record["name"], "occupation": record["occupation"], "id": 1, "tier": record["tier"]})
+    came = write(
+        door, {"name": record["name"], "occupation": record["occupation"], "id": 1, "tier": record["tier"]}
+    )
     assert came.status == 200, came
     assert not leaked(came, secrets([record]))
     assert came.json()["client"]["mobile"] == f"{record['mobile'][:3]}****{record['mobile'][-4:]}"
@@ -260,10 +359,14 @@ def test_m07_a_permitted_write_is_on_record_first_and_its_answer_is_masked(door:
     # The upstream's own words about a write do not come through, and what it says of other clients does not.
     foreign = client(door, RM, FOREIGN)
     for reply in (
-        as_json({"client": foreign}), as_json({"client": record, "was": foreign, "duplicate_of": foreign["mobile"]}),
-        as_json({"detail": f"{record['mobile']} is taken by {foreign['name']}"}, 409), as_json({"detail": [{"input": record["mobile"]}]}, 422),
-        answer(200, f"saved {record['mobile']}", "text/plain"), as_json({"ok": True, "diff": {"mobile": [record["mobile"], "x"]}}), as_json([foreign]),
-        answer(201, json.dumps({"client": foreign}), Location=f"/clients/{foreign['mobile']}"), answer(303, "", Location=f"/{foreign['mobile']}"),
+        as_json({"client": foreign}),
+        as_json({"client": record, "was": foreign, "duplicate_of": foreign["mobile"]}),
+        as_json({"detail": f"{record['mobile']} is taken by {foreign['name']}"}, 409),
+        as_json({"detail": [{"input": record["mobile"]}]}, 422),
+        answer(200, f"saved {record['mobile']}", "text/plain"),
+        as_json({"ok": True, "diff": {"mobile": [record["mobile"], "x"]}}), as_json([foreign]),
+        answer(201, json.dumps({"client": foreign}), Location=f"/clients/{foreign['mobile']}"),
+        answer(303, "", Location=f"/{foreign['mobile']}"),
     ):  # fmt: skip
         stand.replies["PATCH /clients/1"] = lambda _, reply=reply: reply
         came = write(door, {"name": record["name"]})
@@ -274,37 +377,63 @@ def test_m07_a_permitted_write_is_on_record_first_and_its_answer_is_masked(door:
 def test_m07_creating_takes_only_classified_fields(door: Gateway, stand: Recorder) -> None:
     with unwritten(stand):
         for body in (
-            {"name": "x", "id": 77}, {"name": "x", "tier": "private"}, {"name": "x", "rm_ids": ["rm.li"]}, {"name": "x", "branch": "pudong"}, {"name": "x", "balance": 5}, {"name": "x", "is_admin": 1},
-            {"name": "x", "cards": [{"pan": "1"}]}, {"name": "x", "mobile": "199****1234"}, {"name": "张**"}, {"client": {"name": "x", "risk_score": 0}}, {"name": "x", "iban": "DE"}, {"name": "x", "created_at": "2020"},
+            {"name": "x", "id": 77}, {"name": "x", "tier": "private"}, {"name": "x", "rm_ids": ["rm.li"]},
+            {"name": "x", "branch": "pudong"}, {"name": "x", "balance": 5}, {"name": "x", "is_admin": 1},
+            {"name": "x", "cards": [{"pan": "1"}]}, {"name": "x", "mobile": "199****1234"}, {"name": "张**"},
+            {"client": {"name": "x", "risk_score": 0}}, {"name": "x", "iban": "DE"},
+            {"name": "x", "created_at": "2020"},
         ):  # fmt: skip
             conflict(write(door, body, user="mgr.chen", method="POST", to="/clients"))
         for user in (RM, "teller.wu", "comp.he"):
             came = write(door, {"name": "x"}, user=user, method="POST", to="/clients")
             assert (came.status, came.problem) == (403, "not-permitted")
-        for body in ({"text": "x", "client_id": 2}, {"text": "x", "id": 5}, {"text": "x", "staff_id": "rm.wang"}, {"text": "x", "is_admin": 1}, {"client_id": 1.0, "text": "x"}):
+        for body in (
+            {"text": "x", "client_id": 2},
+            {"text": "x", "id": 5},
+            {"text": "x", "staff_id": "rm.wang"},
+            {"text": "x", "is_admin": 1},
+            {"client_id": 1.0, "text": "x"},
+        ):
             conflict(write(door, body, user="teller.wu", method="POST", to="/clients/1/complaints"))
 
 
-def test_m07_where_masked_fields_may_be_written_masks_and_wholes_may_not(odd: Vouched, stand: Recorder) -> None:
+def test_m07_where_masked_fields_may_be_written_masks_and_wholes_may_not(
+    odd: Vouched, stand: Recorder
+) -> None:
     """``write: any``: whoever sees a mask may write a new value, never a mask and never what hangs on it."""
     record = {
-        "id": 1, "branch": "north", "tier": "mass", "mobile": "19900001234", "phones": ["19900001234"], "city": "a", "profile": {"city": "a", "tax": {"no": "990101199001011234"}},
-        "payload": json.dumps({"mobile": "19900001234", "x": 1}), "contacts": {"19900001234": {"since": "2020"}}, "matrix": [["19900001234"]], "limits": {"day": 5}, "note": "x",
+        "id": 1, "branch": "north", "tier": "mass", "mobile": "19900001234", "phones": ["19900001234"],
+        "city": "a", "profile": {"city": "a", "tax": {"no": "990101199001011234"}},
+        "payload": json.dumps({"mobile": "19900001234", "x": 1}),
+        "contacts": {"19900001234": {"since": "2020"}}, "matrix": [["19900001234"]], "limits": {"day": 5},
+        "note": "x",
     }  # fmt: skip
     stand.replies["GET /people/1"] = lambda _: as_json({"person": record})
     stand.replies["PATCH /people/1"] = lambda _: as_json({"person": record})
     with unwritten(stand):
         for body in (
-            {"mobile": "199****1234"}, {"mobile": "****"}, {"mobile": "138****0000"}, {"phones": ["199****1234"]}, {"phones": ["19911112222", "199****1234"]}, {"phones": [["1"]]}, {"phones": "199****1234"}, {"matrix": [["199****1234"]]},
-            {"profile": {"tax": {"no": "1"}}}, {"profile": {"city": "b", "tax": None}}, {"profile": None}, {"profile": {"x": 1}}, {"payload": "{}"}, {"payload": '{"mobile":"19911112222"}'}, {"payload": None}, {"contacts": None},
-            {"contacts": {"19900001234": {"since": "2021"}}}, {"limits": {"day": 6}}, {"limits": None}, {"pin": "1"}, {"branch": "south"}, {"city": "199****1234"}, {"tags": ["199****1234"]}, {"note": "x"}, {"note": "[phone]"}, {"city": "[phone]"}, {"friend": None}, {"kin": []},
+            {"mobile": "199****1234"}, {"mobile": "****"}, {"mobile": "138****0000"},
+            {"phones": ["199****1234"]}, {"phones": ["19911112222", "199****1234"]}, {"phones": [["1"]]},
+            {"phones": "199****1234"}, {"matrix": [["199****1234"]]},
+            {"profile": {"tax": {"no": "1"}}}, {"profile": {"city": "b", "tax": None}}, {"profile": None},
+            {"profile": {"x": 1}}, {"payload": "{}"}, {"payload": '{"mobile":"19911112222"}'},
+            {"payload": None}, {"contacts": None},
+            {"contacts": {"19900001234": {"since": "2021"}}}, {"limits": {"day": 6}}, {"limits": None},
+            {"pin": "1"}, {"branch": "south"}, {"city": "199****1234"}, {"tags": ["199****1234"]},
+            {"note": "x"}, {"note": "[phone]"}, {"city": "[phone]"}, {"friend": None}, {"kin": []},
         ):  # fmt: skip
             came = odd.ask(CLERK, "PATCH", "/people/1", json=body)
             if body == {"city": "[phone]"} and came.status == 200:
                 continue
             conflict(came)
             assert "19900001234" not in came.body.decode()
-    for body in ({"mobile": "19911112222"}, {"phones": ["19911112222"]}, {"city": "b"}, {"profile": {"city": "b"}}, {"tags": ["a", "b"]}):
+    for body in (
+        {"mobile": "19911112222"},
+        {"phones": ["19911112222"]},
+        {"city": "b"},
+        {"profile": {"city": "b"}},
+        {"tags": ["a", "b"]},
+    ):
         came = odd.ask(CLERK, "PATCH", "/people/1", json=body)
         assert came.status == 200, (body, came)
         assert json.loads(stand.seen[-1].body) == body

@@ -73,10 +73,10 @@ def _forms(value: str) -> tuple[bytes, ...]:
 
 
 def said(answer: Answer) -> tuple[int, dict[str, str], Any]:
-    """An answer without what differs every time: its place in the log, lengths that follow from it, the date."""
+    """An answer without what differs every time: its place in the log, what follows from it, and the date."""
     headers = {k: v for k, v in answer.headers.items() if k not in ("date", "privguard-receipt")}
     body: Any = answer.body
-    if answer.problem:
-        body = {key: value for key, value in answer.json().items() if key != "receipt"}
+    if headers.get("content-type") == "application/problem+json":
         headers.pop("content-length")
+        body = answer.body and {key: value for key, value in answer.json().items() if key != "receipt"}
     return answer.status, headers, body
