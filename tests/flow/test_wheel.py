@@ -71,7 +71,8 @@ def test_init_from_the_wheel_writes_a_folder_that_its_own_tools_accept(clean: Pa
     run(privguard, "policy", "test", "guard/policy.yaml", cwd=clean)
     said = run(privguard, "doctor", "--config", "guard/privguard.toml", cwd=clean, status=1)
     assert [line.split()[:2] for line in said.splitlines() if line.startswith("FAIL")] == [
-        ["FAIL", "upstream"]
+        ["FAIL", "upstream"],
+        ["FAIL", "identity"],  # who-am-I is the upstream's
     ]
     again = subprocess.run(
         [privguard, "init", "guard"], cwd=clean, capture_output=True, text=True, timeout=60
