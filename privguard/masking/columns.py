@@ -152,14 +152,8 @@ def _clear_raws(index: int) -> Task:
 
 
 def _held(raws: Iterable[Any]) -> bool:
-    """Whether there may be a container among raw values.
-
-    Raises:
-        UnicodeDecodeError: one of them is not UTF-8; the parser does not look into what it keeps raw (M09).
-    """
+    """Whether there may be a container among raw values."""
     held = b"".join(raws)
-    if not held.isascii():
-        held.decode()
     return b"{" in held or b"[" in held
 
 
