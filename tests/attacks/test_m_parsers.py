@@ -236,6 +236,8 @@ def test_m09_digits_of_other_scripts_and_hidden_characters_do_not_slip_a_mask(
     "990101 19900101 1234", "9901011990010112X4",
     "9901-0119-9001-0112-34", "tel:19900001234", "mailto:zhang@example.cn", "zhang＠example．cn",
     "{\"m\":\"19900001234\"}", "19900001234" * 50,
+    "199\u00ad0000\u00ad1234", "199\u2063000\u206301234", "1\ufe0f\u20e39\ufe0f\u20e39\ufe0f\u20e300001234", "\u202d199\u202c00001234",
+    "१९९००००१२३४", "๑๙๙๐๐๐๐๑๒๓๔", "199⁃0000⁃1234", "199・0000・1234", "199~0000~1234", "199•0000•1234",
 ])  # fmt: skip
 def test_m09_free_text_loses_numbers_however_they_are_written(
     odd: Vouched, stand: Recorder, value: str
