@@ -202,6 +202,8 @@ def _keep_lists(index: int) -> Task:
 def _mask_lists(index: int, mask: Callable[[list[Any]], list[Any]]) -> Task:
     def task(column: Column, walk: Walk) -> Column:
         masked = mask(list(chain.from_iterable(_lists(column))))
+        if walk.hide is None:  # a null in the place of what cannot be masked tells that there is something
+            masked = [None if value is UNSET else value for value in masked]
         _note(index, masked, UNSET, walk)
         return _relisted(column, [None if value is UNSET else value for value in masked])
 
