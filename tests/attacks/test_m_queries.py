@@ -327,6 +327,27 @@ def test_m04_graphql_is_no_way_round(door: Gateway, stand: Recorder) -> None:
     assert not [line for line in stand.lines(before) if line.startswith("POST")]
 
 
+def test_m04_a_read_has_no_body_that_could_ask_for_more(door: Gateway, odd: Vouched, stand: Recorder) -> None:
+    door.get(RM, "/clients?page=1")
+    asked = b'{"query":{"prefix":{"id_no":"11"}},"sort":["balance"],"fields":["*"]}'
+    token = door.token(RM)
+    with stand.unasked():
+        for method in ("GET", "HEAD"):
+            for path in ("/clients", "/clients/1", "/clients.csv"):
+                for framing in (b"Content-Length: %d\r\n\r\n%b" % (len(asked), asked),
+                                b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(asked), asked)):  # fmt: skip
+                    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+                    came = door.raw(head.encode() + b"Content-Type: application/json\r\n" + framing)
+                    assert came.startswith(b"HTTP/1.1 400 "), (method, path, came[:100])
+        for media in ("application/json", "application/x-www-form-urlencoded", "text/plain", ""):
+            came = odd.ask(
+                CLERK, "POST", "/people/find", body=asked, headers={"Content-Type": media} if media else {}
+            )
+            refused(came, "malformed-request")
+    stand.replies["/people/find"] = lambda _: as_json({"items": []})
+    assert odd.ask(CLERK, "POST", "/people/find").json() == {"items": []}
+
+
 def test_m04_an_answer_is_governed_by_what_it_contains(door: Gateway, stand: Recorder) -> None:
     """The upstream answers as if it had renamed, expanded or wrapped what was asked for."""
     record = client(door, RM, OWN)
