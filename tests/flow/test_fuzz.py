@@ -1,6 +1,6 @@
 """Bad input: whatever arrives, the gateway makes no 500, does not hang, passes nothing on, tells nothing.
 
-Short forms; `PRIVGUARD_FUZZ=20` makes both twenty times as long.
+Short forms; `FUZZ_TIMES=20` makes both twenty times as long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from privguard.store.engine import Store
 from privguard.store.log_reader import LogReader
 from tests.door import Gateway
 
-LONGER = int(os.environ.get("PRIVGUARD_FUZZ", "1"))
+LONGER = int(os.environ.get("FUZZ_TIMES", "1"))
 SCHEMA = schemathesis.openapi.from_dict(create_app(clients=20, auth=False).openapi())
 FUZZING = settings(
     max_examples=120 * LONGER,
