@@ -478,6 +478,18 @@ def test_m09_csv_is_read_in_one_way_or_withheld(odd: Vouched, stand: Recorder, n
             assert not cell.lstrip('"').startswith(("@", "+")), cell
 
 
+def test_m09_a_cell_that_was_changed_is_no_formula(odd: Vouched, stand: Recorder) -> None:
+    for note, left in (
+        ("=SUM(19900001234)", "'=SUM([phone])"), ("@19900001234", "[email]"), ("-x 19900001234", "'-x [phone]"),
+        ('"=1,19900001234"', '"\'=1,[phone]"'), ("+x19900001234", "'+x[phone]"), ("=1+1", "=1+1"),
+    ):  # fmt: skip
+        stand.replies["/people.csv"] = lambda _, note=note: answer(
+            200, f"{HEAD}1,north,mass,x,1,{note},5\n", "text/csv"
+        )
+        [_, row] = odd.get(EXPORTER, "/people.csv").body.decode().splitlines()
+        assert row == f"1,****,****,{left},5,mass"
+
+
 def test_m09_a_csv_in_the_banks_own_charset_is_masked_in_it(odd: Vouched, stand: Recorder) -> None:
     body = CSV["plain"]
     for charset, codec in (
@@ -617,7 +629,11 @@ def test_m15_a_clear_number_keeps_every_digit_wherever_it_stands(
     odd: Vouched, stand: Recorder, digits: str
 ) -> None:
     body = f'{{"id":1,"branch":"north","tier":"mass","score":{digits},"city":{digits},"tags":[{digits},"x"],"profile":{{"city":{digits}}}}}'
-    for content, path in ((f'{{"person":{body}}}', "/people/1"), (f'{{"items":[{body},{body}]}}', "/people")):
+    unusual = body[:-1] + ',"phones":{"x":1},"kin":5}'  # not of the policy's form, hence read another way
+    for content, path in (
+        (f'{{"person":{body}}}', "/people/1"), (f'{{"items":[{body},{body}]}}', "/people"),
+        (f'{{"person":{unusual}}}', "/people/1"), (f'{{"items":[{unusual},{body}]}}', "/people"),
+    ):  # fmt: skip
         stand.replies[path] = lambda _, content=content: answer(200, content)
         for actor in (CLERK, CHIEF):
             came = odd.get(actor, path)
