@@ -340,6 +340,34 @@ def test_m11_roles_add_up_within_one_purpose_only(odd: Vouched, stand: Recorder)
     assert odd.get(both, "/people/1").status == 404
 
 
+def test_m11_actors_of_one_role_do_not_mix_when_they_ask_at_once(door: Gateway, stand: Recorder) -> None:
+    owned = {
+        user: {
+            each["id"]
+            for each in door.upstream(user, "GET", f"/clients?rm_ids={user}&size=200").json()["items"]
+        }
+        for user in (RM, "rm.wang")
+    }
+    came: list[tuple[str, set[int]]] = []
+
+    def ask(user: str) -> None:
+        for _ in range(6):
+            listed = door.get(user, "/clients?size=200").json()
+            came.append((user, {each["id"] for place in ("items", "recent") for each in listed[place]}))
+
+    for user in owned:
+        door.token(user)
+    threads = [threading.Thread(target=ask, args=(user,)) for user in (*owned, *owned)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(came) == 24
+    for user, seen in came:
+        assert seen
+        assert seen <= owned[user], user
+
+
 PATHS = [
     "/clients/", "/clients/1/", "/Clients/1", "/CLIENTS/1", "/clientS", "/clients/1/.", "/clients/./1",
     "/./clients/1", "/clients/../clients/1", "/clients/..;/clients/1", "//clients/1",
@@ -908,6 +936,25 @@ def test_m16_when_the_upstream_fails_nothing_but_that_is_told(door: Gateway, sta
         assert came.problem in ("upstream-unavailable", "unreadable-response", "upstream-refused")
         assert not leaked(came, hidden)
         assert door.leaves()[-1]["outcome"] in ("aborted", "denied")
+
+
+def test_m16_bytes_behind_an_answer_are_not_the_next_actors_answer(door: Gateway, stand: Recorder) -> None:
+    own, foreign = client(door, RM, OWN), client(door, RM, FOREIGN)
+    door.get("rm.wang", "/clients?page=1")
+    for behind in (
+        as_json({"client": {**own, "rm_ids": ["rm.wang"], "name": "夹带"}}),
+        b"x",
+        b"\r\n\r\n",
+        b"HTTP/1.1 200 X\r\n",
+    ):
+        stand.replies["/clients/1"] = lambda _, behind=behind: as_json({"client": own}) + behind
+        stand.replies["/clients/11"] = lambda _: as_json({"client": foreign})
+        for _ in range(3):
+            first = door.get(RM, "/clients/1")
+            assert first.status in (200, 502)
+            second = door.get("rm.wang", "/clients/11")
+            assert (second.status, second.json()["client"]["id"]) == (200, foreign["id"])
+            assert "夹带" not in second.body.decode()
 
 
 def test_m16_refusals_are_on_record_and_the_log_holds_after_all_this(odd: Vouched, door: Gateway) -> None:

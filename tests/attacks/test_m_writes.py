@@ -438,3 +438,18 @@ def test_m07_where_masked_fields_may_be_written_masks_and_wholes_may_not(
         assert came.status == 200, (body, came)
         assert json.loads(stand.seen[-1].body) == body
         assert not leaked(came, ["19900001234", "990101199001011234"])
+
+
+@pytest.mark.xfail(
+    strict=True, reason="what comes back from a create is shown as what was sent, whoever's it is"
+)
+def test_m07_an_upstream_that_finds_instead_of_creating_shows_no_client(
+    door: Gateway, stand: Recorder
+) -> None:
+    """Known to be open: whoever may open files could guess an identity number and be shown its holder."""
+    foreign = client(door, RM, FOREIGN)
+    stand.replies["POST /clients"] = lambda _: as_json({"client": foreign})
+    came = write(
+        door, {"name": "x", "id_no": foreign["id_no"]}, user="mgr.chen", method="POST", to="/clients"
+    )
+    assert not leaked(came, [foreign["mobile"], foreign["email"]])
