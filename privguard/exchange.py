@@ -326,12 +326,18 @@ class Exchange:
 
     # refusals
 
-    def refused(self, error: PrivguardError) -> None:
-        """The access ends: denied, challenged, or (the fault being ours or the upstream's) aborted."""
+    def refused(self, error: PrivguardError, event_id: str) -> None:
+        """The access ends: denied, challenged, or (the fault being ours or the upstream's) aborted.
+
+        Args:
+            event_id: for the entry, where the one before is on record already.
+        """
         self.error = error
         self.status = error.status
-        gone = self.state in (State.RECORDED, State.RELEASED)  # that part is on record as it was
-        self._disclosures = () if gone else tuple(_without_fields(self._disclosures))
+        if self.state in (State.RECORDED, State.RELEASED):  # that part is on record as it was
+            self._disclosures, self._event_id = (), event_id
+        else:
+            self._disclosures = tuple(_without_fields(self._disclosures))
         if isinstance(error, StepUpRequiredError):
             self._go(State.CHALLENGED)
         elif error.status < 500 and State.DENIED in TRANSITIONS[self.state]:

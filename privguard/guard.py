@@ -162,7 +162,7 @@ class GuardCore:
             exchange.answered(200)
             view = exchange.mask_record(record)
         except Exception as error:  # noqa: BLE001  # whatever a stage raises, the answer is withheld
-            exchange.refused(contained(error))
+            exchange.refused(contained(error), self.new_id())
         return exchange, view
 
 

@@ -8,6 +8,7 @@ from privguard.asgi.answer import ABSENT, GovernedAnswer, StoppedError
 from privguard.asgi.canonical import Target, read_target
 from privguard.asgi.headers import (
     Said,
+    asks_less,
     content_type_of,
     media_of,
     read_said,
@@ -76,33 +77,48 @@ class Access:
     async def _guarded(self, exchange: Exchange) -> None:
         target = read_target(self._scope)  # 1
         if exchange.rulebook.policy.is_passthrough(target.method, target.path):
-            await self._pass()
+            await self._pass(target)
             return
         target = await self._permit(exchange, target)  # 2-4
         answer = self._answer(exchange, target, self._send, head=target.method == "HEAD")
-        await self._ask(answer.take, self._governed_scope(target), answer)  # 5-8
+        await self._ask(answer.take, self._governed_scope(target), answer, self._replay)  # 5-8
         answer.finish()
 
     async def _observe(self, exchange: Exchange) -> None:
         """The same, but the caller gets what the app behind said once what would have been is on record."""
+        came: Target | None = None
         try:
-            target = read_target(self._scope)
-            if exchange.rulebook.policy.is_passthrough(target.method, target.path):
-                await self._pass()
-                return
-            target = await self._permit(exchange, target)
+            came = read_target(self._scope)
+            passing = exchange.rulebook.policy.is_passthrough(came.method, came.path)
+            target = came if passing else await self._permit(exchange, came)
         except Exception as error:  # noqa: BLE001  # recorded as it would have been, then passed on
             await self._record_refusal(exchange, contained(error))
-            await self._pass()
+            passing = True
+        if passing:
+            await self._pass(came)
             return
-        shadow = self._answer(exchange, target, _nowhere, bodiless=target.method == "HEAD")
+        shadow = self._answer(exchange, target, _nowhere)
+        if not exchange.verb.writes and asks_less(target.method, self._scope["headers"]):
+            await self._ask(shadow.take, self._governed_scope(target), shadow, _no_body)
+            await self._shadowed(exchange, shadow)
+            await self._pass(came)
+            return
         observed = ObservedAnswer(shadow, self._send)
-        await self._ask(observed.take, {**self._scope, "extensions": {}}, shadow)
+        await self._ask(observed.take, {**self._as_it_came(came), "extensions": {}}, shadow, self._replay)
+        refusal = await self._shadowed(exchange, shadow)
+        if refusal is not None and observed.silent:  # the app behind gave nothing that could be passed on
+            await self._problem(*refusal)
+        await observed.flush()
+
+    async def _shadowed(
+        self, exchange: Exchange, shadow: GovernedAnswer
+    ) -> tuple[PrivguardError, AuditReceipt] | None:
+        """Ends an answer that goes nowhere; what would have been refused is recorded, and given."""
         try:
             shadow.finish()
         except PrivguardError as error:
-            await self._record_refusal(exchange, error)
-        await observed.flush()
+            return error, await self._record_refusal(exchange, error)
+        return None
 
     async def _permit(self, exchange: Exchange, target: Target) -> Target:
         """Steps 2 to 4: who asks, may they, and what a write needs before the app behind sees it.
@@ -156,18 +172,15 @@ class Access:
     # towards the app behind
 
     def _answer(
-        self, exchange: Exchange, target: Target, send: Send, *, head: bool = False, bodiless: bool = False
+        self, exchange: Exchange, target: Target, send: Send, *, head: bool = False
     ) -> GovernedAnswer:
         path = target.raw_path.decode("ascii")
         paging = PagingRewrite(self._scope["scheme"], target.host, path, target.query)
-        limits = self._door.limits
-        return GovernedAnswer(
-            exchange, self._guard, send, limits, head=head, bodiless=bodiless, paging=paging
-        )
+        return GovernedAnswer(exchange, self._guard, send, self._door.limits, head=head, paging=paging)
 
-    async def _ask(self, take: Send, scope: Scope, answer: GovernedAnswer) -> None:
+    async def _ask(self, take: Send, scope: Scope, answer: GovernedAnswer, receive: Receive) -> None:
         try:
-            await self._app(scope, self._replay, take)
+            await self._app(scope, receive, take)
         except StoppedError:
             pass
         except Exception as error:  # noqa: BLE001  # the app's own failure: its text may hold client data
@@ -184,10 +197,17 @@ class Access:
         scope["query_string"] = target.raw_query
         return scope
 
-    async def _pass(self) -> None:
-        """Hands the request on as it came, less what would vouch for an actor (S11)."""
-        headers = without_vouching(self._scope["headers"])
-        await self._app({**self._scope, "headers": headers}, self._replay, self._send)
+    async def _pass(self, came: Target | None) -> None:
+        """Hands the request on; its answer goes to the caller."""
+        await self._app(self._as_it_came(came), self._replay, self._send)
+
+    def _as_it_came(self, came: Target | None) -> Scope:
+        """The request less what would vouch for an actor (S11) and what is said to privguard alone."""
+        scope = dict(self._scope)
+        scope["headers"] = without_vouching(self._scope["headers"])
+        if came is not None and self._door.query_forms:
+            scope["query_string"] = came.without(_QUERY_FORMS).raw_query
+        return scope
 
     # the request body
 
@@ -230,7 +250,7 @@ class Access:
     async def _record_refusal(self, exchange: Exchange, error: PrivguardError) -> AuditReceipt:
         if isinstance(error, AuditUnavailableError):
             raise error  # what could not be recorded in time is not tried twice
-        exchange.refused(error)
+        exchange.refused(error, self._core.new_id())
         event = exchange.event(self._core.clock.now_us())
         receipt = exchange.recorded(await self._guard.record(event))
         exchange.release(receipt)
@@ -255,6 +275,11 @@ class Access:
 
 
 _QUERY_FORMS: Final = frozenset({"_purpose", "_reveal"})
+
+
+async def _no_body() -> Message:
+    """``receive`` for a request that is asked beside the caller's own."""
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def _nowhere(_message: Message) -> None:

@@ -57,7 +57,6 @@ class GovernedAnswer:
 
     Args:
         head: the caller asked with HEAD; the app was asked with GET, so that both say the same (M08, M12).
-        bodiless: the app was asked with HEAD (observe mode).
         paging: how ``next`` links are rewritten to the caller's side of the gateway.
     """
 
@@ -69,7 +68,6 @@ class GovernedAnswer:
         limits: Limits,
         *,
         head: bool = False,
-        bodiless: bool = False,
         paging: PagingRewrite | None = None,
     ) -> None:
         self.exchange = exchange
@@ -79,7 +77,6 @@ class GovernedAnswer:
         self._send = send
         self._limits = limits
         self._head = head
-        self._bodiless = bodiless
         self._paging = paging
         self._way: Way | None = None
         self._done = False
@@ -132,7 +129,7 @@ class GovernedAnswer:
         self._media, coding = media_of(headers)
         self._headers = governed_headers(headers)
         self._decoder = Decoder(coding) if coding else None
-        if self._bodiless or status in (204, 205):
+        if status in (204, 205):
             self._way = Way.EMPTY
         elif self._media in ROWS:
             self._way = Way.PARTS

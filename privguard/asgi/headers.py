@@ -157,10 +157,10 @@ _CLIENT_ADDRESS: Final = frozenset(
     b"forwarded via x-real-ip x-client-ip x-cluster-client-ip client-ip true-client-ip "
     b"cf-connecting-ip".split()
 )
-_PARTIAL: Final = frozenset(
-    b"if-match if-none-match if-modified-since if-unmodified-since if-range range a-im "
-    b"accept-encoding".split()
+_LESS: Final = frozenset(
+    b"if-match if-none-match if-modified-since if-unmodified-since if-range range a-im".split()
 )
+_PARTIAL: Final = _LESS | {b"accept-encoding"}
 """What would make an answer a part, a delta, or depend on a validator that can be guessed (M08)."""
 _OF_A_BODY: Final = frozenset(
     b"content-length content-type content-encoding content-language content-digest repr-digest".split()
@@ -184,6 +184,11 @@ def upstream_headers(
     kept = [(name, value) for name, value in without_vouching(headers, identity) if name not in dropped]
     kept.append(_IDENTITY_ENCODING)
     return kept
+
+
+def asks_less(method: str, headers: RawHeaders) -> bool:
+    """Whether a reading request, sent on as it came, may be answered without the whole record."""
+    return method == "HEAD" or any(name in _LESS for name, _ in headers)
 
 
 def without_vouching(headers: RawHeaders, identity: frozenset[bytes] = frozenset()) -> RawHeaders:

@@ -17,9 +17,12 @@ class ObservedAnswer:
         self._shadow = shadow
         self._send = send
         self._held: list[Message] = []
+        self.silent = True
+        """Nothing has come from the app behind."""
 
     async def take(self, message: Message) -> None:
         """The ``send`` that the app behind gets."""
+        self.silent = False
         self._held.append(message)
         try:
             await self._shadow.take(dict(message))

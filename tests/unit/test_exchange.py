@@ -75,7 +75,7 @@ def test_a_refusal_is_an_event_with_its_problem() -> None:
     refused.identified(Principal(id="x", roles=frozenset({"visitor"})))
     with pytest.raises(AccessDeniedError) as caught:
         refused.decide(AccessRequest(method="GET", path="/clients/1"), 0)
-    refused.refused(caught.value)
+    refused.refused(caught.value, "f" * 32)
     event = refused.event(7)
     assert (event.outcome, event.problem, event.status, event.at_us) == (
         Outcome.DENIED,
@@ -98,7 +98,7 @@ def test_asking_for_clear_values_ends_in_a_challenge() -> None:
     asking.answered(200)
     with pytest.raises(StepUpRequiredError) as caught:
         asking.mask_json(b'{"client":{"id":1,"mobile":"13800138000"}}', None)
-    asking.refused(caught.value)
+    asking.refused(caught.value, "f" * 32)
     assert asking.state is State.CHALLENGED
     assert caught.value.fields == ("mobile",)
 
