@@ -58,7 +58,7 @@ class Pair:
     upstream_port: int
     asked: int = field(default=0)
 
-    def ask(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Plain:
+    def ask(self, method: str, target: str, body: bytes | None = None, /, **headers: str) -> Plain:
         """Goes all three ways; holds the answers, then the entries, against each other."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         before = [len(door.leaves()) for door in (self.observing, self.enforcing)]
