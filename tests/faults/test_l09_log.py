@@ -143,7 +143,9 @@ def test_l09_a_queue_that_is_full_refuses_at_once(tmp_path: Path, monkeypatch: p
     fcntl.flock(lock, fcntl.LOCK_EX)
     futures = [log.submit(access("a")) for _ in range(10)]
     full = [future for future in futures if future.done()]
-    assert 6 <= len(full) <= 7
+    assert (
+        4 <= len(full) <= 7
+    )  # 3 wait in the queue, and the writer may have taken up to 3 before it met the lock
     for future in full:
         with pytest.raises(AuditUnavailableError, match="Too many"):
             future.result(0)
