@@ -25,7 +25,7 @@ _BUSY_SECONDS: Final = 1.0
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA cache_size=-65536",
+    "PRAGMA cache_size=-16384",
     "PRAGMA trusted_schema=OFF",
 )
 

@@ -16,8 +16,8 @@ from privguard.errors import PrivguardError, StoreUnavailableError
 from privguard.model import SubjectRef
 from privguard.ports import Entropy
 
-REMEMBERED: Final = 100_000
-"""Clients whose keys a process keeps at most; about 50 MB."""
+REMEMBERED: Final = 20_000
+"""Clients whose keys a process keeps at most; about 10 MB."""
 
 Client = tuple[str, str, str]
 """Tenant, kind and id: a plain tuple of text, which the garbage collector need not look through."""
