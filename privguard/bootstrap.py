@@ -18,7 +18,7 @@ from privguard.crypto.pseudonym import FieldTokens
 from privguard.errors import AuditUnavailableError, ConfigError, PolicyError
 from privguard.guard import LATE, Door, Guard, GuardCore, Limits
 from privguard.masking import MaskTools
-from privguard.model import AuditReceipt
+from privguard.model import AccessEvent, AuditReceipt
 from privguard.policy import Policy, compile_policy, load
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.engine import Store
@@ -54,7 +54,7 @@ class PolicyFile:
         self._path = path
         self._core = core
         self._seen: tuple[int, int, int] | None = None
-        self._entry: Future[AuditReceipt] | None = None
+        self._entries: list[tuple[AccessEvent, Future[AuditReceipt]]] = []
 
     def start(self) -> None:
         """Puts the policy in force.
@@ -73,8 +73,9 @@ class PolicyFile:
 
     def refresh(self) -> None:
         """Looks at the file again; called once a second. Never raises for what the file holds."""
+        self._record_again()
         mark = self._mark()
-        if mark == self._seen and not self._unrecorded():
+        if mark == self._seen:
             return
         self._seen = mark
         try:
@@ -82,12 +83,18 @@ class PolicyFile:
         except (PolicyError, ConfigError) as error:
             logger().error("policy-refused", cause=str(error), mend="the version before stays in force")
             return
-        self._entry = self._core.use(policy)
+        event = self._core.put_in_force(policy)
+        self._entries.append((event, self._core.submit(event)))
         logger().warning("policy-changed", digest=policy.digest if policy is not None else "withdrawn")
 
-    def _unrecorded(self) -> bool:
-        """Whether the change before could not be put on record: it is tried again until it is."""
-        return self._entry is not None and self._entry.done() and self._entry.exception() is not None
+    def _record_again(self) -> None:
+        """Submits the entries of changes that failed (L09); by their ids the log knows those it has."""
+        entries, self._entries = self._entries, []
+        for event, entry in entries:
+            if not entry.done():
+                self._entries.append((event, entry))
+            elif entry.exception() is not None:
+                self._entries.append((event, self._core.submit(event)))
 
     def _mark(self) -> tuple[int, int, int] | None:
         try:

@@ -101,18 +101,20 @@ class GuardCore:
 
         Accesses under way finish by the version they began with (M13).
         """
+        return self.submit(self.put_in_force(policy))
+
+    def put_in_force(self, policy: Policy | None) -> AccessEvent:
+        """The same, for who submits the entry: until it is on record, again and again."""
         self._rulebook = Rulebook(policy, self.tools) if policy is not None else None
-        return self.submit(
-            AccessEvent(
-                event_id=self.new_id(),
-                at_us=self.clock.now_us(),
-                action=f"privguard:policy:{'activate' if policy is not None else 'withdraw'}",
-                outcome=Outcome.PERMITTED,
-                actor="privguard",
-                system=self.system,
-                policy=policy.digest if policy is not None else "",
-                mode=self.mode,
-            )
+        return AccessEvent(
+            event_id=self.new_id(),
+            at_us=self.clock.now_us(),
+            action=f"privguard:policy:{'activate' if policy is not None else 'withdraw'}",
+            outcome=Outcome.PERMITTED,
+            actor="privguard",
+            system=self.system,
+            policy=policy.digest if policy is not None else "",
+            mode=self.mode,
         )
 
     def submit(self, event: AccessEvent) -> Future[AuditReceipt]:

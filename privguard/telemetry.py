@@ -6,10 +6,26 @@ answer may be handed to this logger: callers pass names of settings, rules and r
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import Any
+from typing import IO, Any
 
 import structlog
+
+
+class _Unfailing:
+    """Takes lines for a file; a line that cannot be written (the disk is full: L09) stops nobody."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def configure(*, json: bool) -> None:
@@ -21,7 +37,7 @@ def configure(*, json: bool) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             render,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Unfailing(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
 

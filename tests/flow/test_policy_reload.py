@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.door import Gateway, ask, make_gateway
+from tests.faults.test_l09_store import disk_full, hanging
 from tests.recorder import DEMO, POLICY, STAFF, Recorder, Seen, as_json, client, crm, recording
 
 STRICTER = POLICY.replace("show: {clear: [name], masked: [contact]}", "show: {masked: [name, contact]}")
@@ -215,21 +215,25 @@ def test_m13_a_stream_ends_under_its_own_version(door: Gateway, upstream: Record
     assert parts[-1]["ts"] > changes(door)[1]["ts"]
 
 
-def test_a_change_that_could_not_be_recorded_is_recorded_later(upstream: Recorder, own_folder: Path) -> None:
+@pytest.mark.parametrize("fault", [disk_full, hanging])
+def test_a_change_that_could_not_be_recorded_is_recorded_later(
+    upstream: Recorder, own_folder: Path, fault: Callable[[Gateway], AbstractContextManager[None]]
+) -> None:
+    """On a full disk the process cannot even print what is wrong; it goes on looking all the same."""
     made = make_gateway(own_folder, upstream.port, policy=POLICY, identity=DEMO)
     made.env["PRIVGUARD_AUDIT__DEADLINE_MS"] = "300"
     made.start()
     try:
-        lock = os.open(f"{made.database}-lock", os.O_RDWR)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        put(made, STRICTER)
-        eventually(lambda: "policy-changed" in made.output)
-        time.sleep(1)
-        os.close(lock)
+        with fault(made):
+            put(made, STRICTER)
+            time.sleep(3)
+            assert get(made).status == 503
         change = changed(made, 1)
         shown = eventually(lambda: (given := get(made)).status == 200 and given)
         assert made.leaves()[shown.index]["policy"] == change["policy"]
         assert client(1)["name"] not in shown.body.decode()
+        put(made, POLICY)
+        assert changed(made, 2)["policy"] == changes(made)[0]["policy"], "it still looks"
     finally:
         made.stop()
 
