@@ -88,7 +88,7 @@ def write_readme(results: Results, path: Path) -> str:
     if not start or not end:
         return f"{path.name} keeps no table: put the lines {_START} and {_END} where it should stand"
     path.write_text(f"{before}{_START}\n{table(results)}\n{_END}{after}", encoding="utf-8")
-    return f"{path.name}: table of {len(results.rows)} rows written"
+    return f"{path.name}: table written"
 
 
 def table(results: Results) -> str:
@@ -101,9 +101,14 @@ def table(results: Results) -> str:
         "",
         "| What | Median | Unit | Min – max | Runs | Ratio |",
         "| --- | ---: | --- | --- | ---: | --- |",
-        *(_line(entry) for entry in results.rows),
+        *(_line(entry) for entry in results.rows if _on_first_page(entry)),
     ]
     return "\n".join(lines)
+
+
+def _on_first_page(entry: Row) -> bool:
+    """The gateway's own rows and the stages; `results.json` has the others'."""
+    return entry.against != "upstream alone" and (": " not in entry.name or "privguard" in entry.name)
 
 
 def _line(entry: Row) -> str:
