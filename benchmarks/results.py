@@ -108,7 +108,9 @@ def table(results: Results) -> str:
 
 def _on_first_page(entry: Row) -> bool:
     """The gateway's own rows and the stages; `results.json` has the others'."""
-    return entry.against != "upstream alone" and (": " not in entry.name or "privguard" in entry.name)
+    compared = entry.ratio is not None or not entry.against
+    ours = ": " not in entry.name or "privguard" in entry.name
+    return compared and ours and entry.against != "upstream alone"
 
 
 def _line(entry: Row) -> str:

@@ -86,7 +86,7 @@ def _masking() -> Call:
     return _masker(records.listing())
 
 
-@stage("the same without the free text: 11 masked", against=ROUND_TRIP)
+@stage("decode + mask + encode, 100 records, 11 masked, no free text", against=ROUND_TRIP)
 def _masking_without_text() -> Call:
     return _masker(records.listing(), withheld="text")
 
