@@ -282,7 +282,7 @@ def test_an_upstream_that_is_down(own_folder: Path) -> None:
 
 
 def test_a_large_answer_is_passed_on_as_it_comes(doors: Pair, upstream: Recorder) -> None:
-    body = json.dumps({"items": [client(n) for n in range(30_000)]})
+    body = json.dumps({"items": [{**client(n), "junk": "x" * 300} for n in range(6_000)]})
     assert len(body) > 2 << 20
     upstream.replies["/clients"] = lambda _: answer(200, body)
     try:
@@ -290,9 +290,7 @@ def test_a_large_answer_is_passed_on_as_it_comes(doors: Pair, upstream: Recorder
     finally:
         del upstream.replies["/clients"]
     assert given.body == body.encode()
-    assert (
-        sum(len(group["subjects"]) for leaf in doors.observed for group in leaf.get("groups", ())) == 30_000
-    )
+    assert sum(len(group["subjects"]) for leaf in doors.observed for group in leaf.get("groups", ())) == 6_000
 
 
 def test_an_answer_that_breaks_off_breaks_off(doors: Pair, upstream: Recorder) -> None:
