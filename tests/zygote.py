@@ -23,9 +23,10 @@ import uvicorn.lifespan.on, uvloop
 
 
 class Zygote:
-    """The loaded process; gateways that it forked go on without it."""
+    """The loaded process; what it forked is killed at the end, if a test has not done so."""
 
     def __init__(self) -> None:
+        self._forked: list[int] = []
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -36,9 +37,13 @@ class Zygote:
             raise RuntimeError("no pipes")
         self._process.stdin.write(json.dumps([str(config), str(log)]) + "\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        self._forked.append(int(self._process.stdout.readline()))
+        return self._forked[-1]
 
     def close(self) -> None:
+        for pid in self._forked[-1:]:  # the others' numbers may be somebody else's by now
+            if alive(pid):
+                kill(pid)
         self._process.communicate()
 
 
