@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: `.ci/servers.sh [THING...]`, by default what tests/parity needs.
+# Installs what the tests need beside Python: `.ci/servers.sh [THING...]`, by default what tests/parity, tests/oracles, tests/unit/keystore and tests/flow/test_statement.py need.
 # Says one line per thing, does nothing for what is there, and asks nobody: no outside network but the package sources.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +23,24 @@ debian() {
 install_compiler() { debian compiler g++ g++ make python3; }
 install_node() { debian node node nodejs npm libnode-dev; }
 install_chromium() { debian chromium chromium chromium; }
+install_openssl() { debian openssl openssl openssl; }
+install_softhsm() { debian softhsm softhsm2-util softhsm2; }
 install_go() { debian go go golang-go golang-golang-x-mod-dev; }
+
+# Verifiers that nobody here wrote, for tests/oracles.
+install_oracles() {
+  local pins=tests/oracles cache=tests/.cache/oracles lock
+  install_node || return 1
+  lock=$(sha256sum "$pins/package-lock.json" | cut -d' ' -f1)
+  if [ "$(cat "$cache/installed" 2>/dev/null)" = "$lock" ]; then say oracles present; return; fi
+  mkdir -p "$cache"
+  rm -f "$cache/installed"
+  cp "$pins/package.json" "$pins/package-lock.json" "$cache/"
+  (cd "$cache" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >install.log 2>&1) ||
+    { say oracles "not installed: read $cache/install.log"; return 1; }
+  echo "$lock" >"$cache/installed"
+  say oracles installed
+}
 
 # Directus is one npm tree and one native module, sqlite3, whose prebuilt form is not in the npm registry: build it here.
 install_directus() {
@@ -50,10 +67,10 @@ build_sqlite3() {
   (cd node_modules/sqlite3 && CFLAGS=-O1 ../.bin/node-gyp rebuild "--nodedir=$prefix" && rm -rf build/Release/obj*)
 }
 
-[ $# -gt 0 ] || set -- compiler node directus
+[ $# -gt 0 ] || set -- compiler node directus go openssl oracles softhsm
 for thing; do
   case $thing in
-    compiler | node | directus | chromium | go) "install_$thing" ;;
-    *) say "$thing" "unknown; one of: compiler node directus chromium go"; exit 2 ;;
+    compiler | node | directus | chromium | go | openssl | oracles | softhsm) "install_$thing" ;;
+    *) say "$thing" "unknown; one of: compiler node directus chromium go openssl oracles softhsm"; exit 2 ;;
   esac
 done

@@ -9,11 +9,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import memory, results, stages, startup, throughput
+from benchmarks import growth, key_rotation, log_append, memory, results, stages, startup, stepup, throughput
 from benchmarks.process import CACHE, ROOT
 
 _BENCHES = {
     "throughput": throughput.measure,
+    "log_append": log_append.measure,
+    "growth": growth.measure,
+    "key_rotation": key_rotation.measure,
+    "stepup": stepup.measure,
     "memory": memory.measure,
     "startup": startup.measure,
     "stages": stages.measure,

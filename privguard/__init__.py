@@ -14,6 +14,7 @@ The flow of an access reads straight down this list:
     ports           what the shell must provide
     guard           drives an exchange through the ports
     store           SQLAlchemy: tables, migrations, the log
+    keystore        where keys are: the key file, a security module
     asgi, gateway   doors: middleware, reverse proxy
     cli, bootstrap  commands; the one place that wires things
 

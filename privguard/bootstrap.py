@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
+import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from privguard.asgi.admission import StaffIdentity
 from privguard.asgi.credentials import identity_provider
+from privguard.asgi.zones import Zones, networks
+from privguard.audit.epoch import origin_of
+from privguard.audit.note import Key, NoteError, Signer, parse_key
+from privguard.audit.signing_keys import signers_of
+from privguard.audit.trust import parse_trust
+from privguard.authority.enrolment import Enrolment
+from privguard.authority.granting import Granting
+from privguard.authority.journal import Journal
+from privguard.authority.proving import Prover, Site
 from privguard.config import Settings, load_settings
-from privguard.crypto.keyring import Keyring, parse
+from privguard.crypto.keyring import FileProvider, Keyring
 from privguard.crypto.pseudonym import FieldTokens
 from privguard.errors import AuditUnavailableError, ConfigError, PolicyError
 from privguard.guard import LATE, Door, Guard, GuardCore, Limits
+from privguard.keystore.keyset_file import KeysetFile, read_secret
 from privguard.masking import MaskTools
-from privguard.model import AccessEvent, AuditReceipt
+from privguard.model import AccessEvent, AuditReceipt, Principal
+from privguard.oversight.completeness import commit_map
+from privguard.oversight.custodian import Custodian
+from privguard.oversight.key_custodian import KeyCustodian
+from privguard.oversight.registrar import Registrar
+from privguard.oversight.retention import Pruner
+from privguard.oversight.trail import Trail
 from privguard.policy import Policy, compile_policy, load
+from privguard.ports import Directory
+from privguard.sinks.send import open_sender
+from privguard.stepup.assurance import PROFILES
 from privguard.store.audit_log import SqlAuditLog
+from privguard.store.budgets import SqlBudgets
+from privguard.store.custody import Custody
+from privguard.store.directory import SqlDirectory
 from privguard.store.engine import Store
+from privguard.store.factors import Factors
+from privguard.store.grants import Grants
+from privguard.store.ledger import Ledger
 from privguard.store.log_reader import LogReader
+from privguard.store.lookups import SqlLookups
+from privguard.store.map_keeper import MapKeeper
+from privguard.store.publisher import Publisher, check_signed, signed_last
+from privguard.store.signer_state import SignerState
+from privguard.store.subjects import SubjectKeys
+from privguard.store.trail_reader import TrailReader
+from privguard.store.tree_reader import TreeReader
+from privguard.store.wrapped import WrappedKeys
 from privguard.telemetry import logger
+from privguard.witness.client import HttpCosigner
+
+SAID_S: Final = 10.0
+"""How often a process says which keys it knows; after a minute of silence it counts as ended."""
 
 
 class SystemClock:
@@ -104,6 +147,32 @@ class PolicyFile:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
+class KeyWatch:
+    """Follows the key file, and says in the store which versions this process knows."""
+
+    def __init__(self, keyset: KeysetFile, wrapped: WrappedKeys) -> None:
+        self._keyset = keyset
+        self._wrapped = wrapped
+        self._said: tuple[int, float] = 0, 0.0
+
+    def refresh(self) -> None:
+        """Called once a second. Raises StoreUnavailableError where it cannot be said."""
+        self._keyset.refresh()
+        newest, now = max(self._keyset.open().keks), time.monotonic()
+        if newest != self._said[0] or now - self._said[1] >= SAID_S:
+            process = f"{socket.gethostname()}:{os.getpid()}"
+            self._wrapped.saw(process, newest, SystemClock().now_us())
+            self._said = newest, now
+
+
+class Authority(Struct, frozen=True):
+    """Who issues grants, and who enrols factors."""
+
+    granting: Granting
+    enrolment: Enrolment
+    grants: Grants
+
+
 class Wiring(Struct, frozen=True):
     """A guard with what must be looked after while it runs and closed at the end."""
 
@@ -111,6 +180,9 @@ class Wiring(Struct, frozen=True):
     guard: Guard
     log: SqlAuditLog
     policy_file: PolicyFile
+    keyring: Keyring
+    key_watch: KeyWatch
+    authority: Authority
 
     def close(self) -> None:
         """Writes what has queued and closes the log."""
@@ -129,9 +201,13 @@ def build(config: str | Path) -> Guard:
 
 def wire(settings: Settings) -> Wiring:
     """Opens the store and puts everything together. Raises as ``build``."""
-    keys = read_keys(settings)
+    keyset = keyset_file(settings)
+    keys = keyset.open()
     clock = SystemClock()
     log = open_log(settings, keys)
+    directory = None
+    if settings.directory.required:
+        directory = SqlDirectory(Store(settings.store.url), keys, SystemEntropy())
     core = GuardCore(
         log,
         clock,
@@ -140,11 +216,160 @@ def wire(settings: Settings) -> Wiring:
         system=settings.system.name,
         mode=settings.gateway.mode,
         deadline_s=settings.audit.deadline_ms / 1000,
-        door=_door(settings, clock, keys),
+        door=_door(settings, clock, keys, directory),
+        lookups=SqlLookups(Store(settings.store.url)),
+        budgets=SqlBudgets(Store(settings.store.url), keys),
+        directory=directory,
     )
+    authority = wire_authority(settings, core, keys)
+    core.grants, core.challenges = authority.grants, authority.granting
     policy_file = PolicyFile(settings.system.policy, core)
     policy_file.start()
-    return Wiring(settings, Guard(core), log, policy_file)
+    wrapped = WrappedKeys(Store(settings.store.url), keys, SystemEntropy())
+    return Wiring(settings, Guard(core), log, policy_file, keys, KeyWatch(keyset, wrapped), authority)
+
+
+@contextlib.contextmanager
+def open_authority(settings: Settings, who: str) -> Iterator[tuple[Authority, Principal]]:
+    """Who issues grants, for somebody at the command line, and that somebody. Raises as ``open_log``."""
+    keys = read_keys(settings)
+    log = open_log(settings, keys)
+    clock = SystemClock()
+    core = GuardCore(
+        log,
+        clock,
+        SystemEntropy(),
+        MaskTools(today=clock.today, token=FieldTokens(keys).token),
+        system=settings.system.name,
+        deadline_s=settings.audit.deadline_ms / 1000,
+    )
+    try:
+        yield wire_authority(settings, core, keys), Principal(who)
+    finally:
+        log.close()
+
+
+def wire_authority(settings: Settings, core: GuardCore, keys: Keyring) -> Authority:
+    """Who issues grants, on the settings' store."""
+    store, entropy, stepup = Store(settings.store.url), SystemEntropy(), settings.stepup
+    journal, pepper = Journal(core), keys.derive("factor-code")
+    factors, grants = Factors(store, keys, entropy), Grants(store, keys, entropy)
+    profile = PROFILES[stepup.profile]
+    profile = replace(profile, kinds=profile.kinds & frozenset(stepup.factors))
+    site = Site()
+    if stepup.public_url:
+        site = Site(urlsplit(stepup.public_url).hostname or "", (stepup.public_url,))
+    prover = Prover(journal, factors, profile, site, pepper)
+    granting = Granting(
+        journal,
+        prover,
+        grants,
+        factors,
+        keys.derive("challenge"),
+        profile=profile,
+        usual=(stepup.grant_ttl, stepup.grant_reads),
+        reset_role=stepup.reset_role,
+    )
+    enrolment = Enrolment(
+        journal,
+        prover,
+        factors,
+        granting,
+        site=site,
+        issuer=settings.system.name,
+        pepper=pepper,
+        sender=open_sender(stepup.sender, core.clock, entropy) if stepup.sender is not None else None,
+    )
+    return Authority(granting, enrolment, grants)
+
+
+def open_publisher(settings: Settings) -> Publisher | None:
+    """What signs the log's checkpoints; None where there are no keys for it.
+
+    Raises:
+        ConfigError: the keys or a witness's key cannot be read.
+    """
+    signers = log_signers(settings)
+    if not signers:
+        return None
+    audit = settings.audit
+    return Publisher(
+        TreeReader(Store(settings.store.url)),
+        signer_state(settings),
+        signers,
+        signers[0].key.name,
+        witnesses=[HttpCosigner(witness.url, _witness_key(witness.key)) for witness in audit.witnesses],
+        quorum=_quorum(settings),
+    )
+
+
+def log_signers(settings: Settings, epoch: int | None = None) -> tuple[Signer, ...]:
+    """What signs for the log in an epoch, now where none is named; empty where it is unsigned.
+
+    Raises:
+        ConfigError: the keys cannot be read, or there is no log.
+    """
+    audit = settings.audit
+    if audit.signing_keys is None:
+        return ()
+    epoch = _epoch(settings) if epoch is None else epoch
+    return signers_of(read_secret(audit.signing_keys), audit.origin, epoch=epoch)
+
+
+def signer_state(settings: Settings) -> SignerState:
+    """What was signed last in the log's epoch; the states of epochs before stay where they are."""
+    epoch, file = _epoch(settings), settings.audit.signer_state
+    return SignerState(file if epoch == 0 else file.with_name(f"{file.name}.epoch{epoch}"))
+
+
+def _epoch(settings: Settings) -> int:
+    return TreeReader(Store(settings.store.url)).epoch()
+
+
+def operators(settings: Settings) -> tuple[Key, ...]:
+    """Who may sign a recovery. Raises ConfigError."""
+    return tuple(_public_key(text, "[audit] operators") for text in settings.audit.operators)
+
+
+def trust_policy(settings: Settings) -> str:
+    """What an auditor is to be given: the log's keys, and the witnesses with their quorum (C2SP tlog-policy).
+
+    Raises:
+        ConfigError: the log is unsigned, or a key cannot be read.
+    """
+    epochs = range(_epoch(settings) + 1)  # older checkpoints and proofs hold for ever
+    lines = [f"log {signer.key}" for epoch in epochs for signer in log_signers(settings, epoch)]
+    if not lines:
+        raise ConfigError("The log is unsigned: name [audit] signing_keys (`privguard init` writes them).")
+    names = [f"w{number}" for number, _ in enumerate(settings.audit.witnesses, 1)]
+    lines += [
+        f"witness {name} {_witness_key(witness.key)} {witness.url}"
+        for name, witness in zip(names, settings.audit.witnesses, strict=True)
+    ]
+    if quorum := _quorum(settings):
+        lines += [f"group witnesses {quorum} {' '.join(names)}", "quorum witnesses"]
+    else:
+        lines.append("quorum none")
+    return "\n".join([*lines, ""])
+
+
+def _quorum(settings: Settings) -> int:
+    audit = settings.audit
+    quorum = len(audit.witnesses) if audit.witness_quorum is None else audit.witness_quorum
+    if quorum > len(audit.witnesses):
+        raise ConfigError("[audit] witness_quorum is larger than the number of witnesses.")
+    return quorum
+
+
+def _witness_key(text: str) -> Key:
+    return _public_key(text, "[[audit.witnesses]] key")
+
+
+def _public_key(text: str, where: str) -> Key:
+    try:
+        return parse_key(text)
+    except NoteError as error:
+        raise ConfigError(f"{where}: {error} (`witness keys` or `audit operator` says it).") from None
 
 
 def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
@@ -154,13 +379,23 @@ def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
         ConfigError: there is no store, or its tables are of another version.
         AuditUnavailableError: the store fails, or the log and its tree disagree.
     """
-    return SqlAuditLog.open(
+    log = SqlAuditLog.open(
         settings.store.url,
         keys,
         SystemEntropy(),
-        origin=settings.audit.origin,
+        origin=origin_of(settings.audit.origin, _epoch(settings)),
         deadline_s=settings.audit.deadline_ms / 1000,
     )
+    try:
+        if signers := log_signers(settings):  # L06: an older or another database than was signed
+            tree = TreeReader(Store(settings.store.url))
+            signed = signed_last(signer_state(settings).read(), signers)
+            if signed is not None:
+                check_signed(tree, signed, *tree.head())
+    except BaseException:
+        log.close()
+        raise
+    return log
 
 
 def open_reader(settings: Settings) -> LogReader:
@@ -168,9 +403,104 @@ def open_reader(settings: Settings) -> LogReader:
     return LogReader(Store(settings.store.url))
 
 
+@contextlib.contextmanager
+def open_trail(settings: Settings, who: str) -> Iterator[Trail]:
+    """The trail for somebody at the command line, whose every look is recorded. Raises as ``open_log``."""
+    keys = read_keys(settings)
+    log = open_log(settings, keys)
+    store = Store(settings.store.url)
+    try:
+        yield Trail(
+            TrailReader(store, SubjectKeys(keys, SystemEntropy())),
+            log,
+            SystemClock(),
+            SystemEntropy(),
+            who=who,
+            deadline_s=settings.audit.deadline_ms / 1000,
+        )
+    finally:
+        store.close()
+        log.close()
+
+
+@contextlib.contextmanager
+def open_custody(settings: Settings, who: str) -> Iterator[Custodian]:
+    """Holds and erasures for somebody at the command line. Raises as ``open_log``."""
+    open_log(settings, read_keys(settings)).close()  # it is checked
+    with keeping(settings) as custody:
+        yield Custodian(custody, SystemClock(), SystemEntropy(), who=who)
+
+
+@contextlib.contextmanager
+def keeping(settings: Settings) -> Iterator[Custody]:
+    """What changes the log's state in one transaction with an entry; the log is not checked."""
+    keys, entropy = read_keys(settings), SystemEntropy()
+    store = Store(settings.store.url)
+    try:
+        ledger = Ledger(store, keys, entropy, origin_of(settings.audit.origin, _epoch(settings)))
+        yield Custody(store, ledger, SubjectKeys(keys, entropy))
+    finally:
+        store.close()
+
+
+@contextlib.contextmanager
+def open_pruner(settings: Settings, who: str) -> Iterator[Pruner]:
+    """The retention of the log, whose map is on record as it is now. Raises as ``open_log``."""
+    store, clock, entropy = Store(settings.store.url), SystemClock(), SystemEntropy()
+    log, trust = open_log(settings, read_keys(settings)), trust_policy(settings)
+    try:
+        commit_map(MapKeeper(store), log, clock, entropy, settings.audit.deadline_ms / 1000)
+        with keeping(settings) as custody:
+            yield Pruner(store, custody, (trust, parse_trust(trust)), clock, entropy, who)
+    finally:
+        log.close()
+        store.close()
+
+
+@contextlib.contextmanager
+def open_registrar(settings: Settings, who: str) -> Iterator[tuple[Registrar, SqlDirectory]]:
+    """The staff directory for somebody at the command line. Raises as ``open_log``."""
+    keys, entropy = read_keys(settings), SystemEntropy()
+    open_log(settings, keys).close()  # it is checked
+    store = Store(settings.store.url)
+    try:
+        directory = SqlDirectory(store, keys, entropy)
+        with keeping(settings) as custody:
+            yield Registrar(custody, directory, SystemClock(), entropy, who=who), directory
+    finally:
+        store.close()
+
+
+@contextlib.contextmanager
+def open_keys(settings: Settings, who: str) -> Iterator[tuple[KeyCustodian, WrappedKeys]]:
+    """The wrapping keys for somebody at the command line. Raises as ``open_log``."""
+    keyset = keyset_file(settings)
+    open_log(settings, keyset.open()).close()  # it is checked
+    store = Store(settings.store.url)
+    try:
+        wrapped = WrappedKeys(store, keyset.open(), SystemEntropy())
+        with keeping(settings) as custody:
+            yield KeyCustodian(custody, keyset, wrapped, SystemClock(), SystemEntropy(), who=who), wrapped
+    finally:
+        store.close()
+
+
+def keyset_file(settings: Settings) -> KeysetFile:
+    """The key file of the settings, with the provider of its keys. Raises ConfigError."""
+    keys = settings.keys
+    if keys.provider == "file" or keys.pkcs11 is None:
+        return KeysetFile(keys.file, FileProvider())
+    try:
+        from privguard.keystore.pkcs11 import Pkcs11Provider  # an extra
+    except ModuleNotFoundError:
+        raise ConfigError("A security module needs its driver: `pip install 'privguard[pkcs11]'`.") from None
+    pin = read_secret(keys.pkcs11.pin_file).decode("utf-8", "replace").strip()
+    return KeysetFile(keys.file, Pkcs11Provider(keys.pkcs11.module, keys.pkcs11.token, pin))
+
+
 def read_keys(settings: Settings) -> Keyring:
-    """The keyring of the settings. Raises as ``read_secret`` and ``keyring.parse``."""
-    return parse(read_secret(settings.keys.file))
+    """The keyring of the settings. Raises as ``KeysetFile.open``."""
+    return keyset_file(settings).open()
 
 
 def read_policy(path: Path) -> Policy:
@@ -189,27 +519,23 @@ def read_policy(path: Path) -> Policy:
     return compile_policy(load(text, str(path)))
 
 
-def read_secret(path: Path) -> bytes:
-    """Reads a key file.
-
-    Raises:
-        ConfigError: it is missing, or others than its owner may read it (S15).
-    """
-    try:
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError(f"{path}: others may read this key file. Run: chmod 600 {path}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}. Write keys with `privguard init DIR`.") from None
+def zones(settings: Settings) -> Zones:
+    """The network zones of the settings. Raises ConfigError."""
+    return Zones(
+        tuple((zone.name, networks(zone.networks, "[[zones]] networks")) for zone in settings.zones),
+        networks(settings.gateway.trusted_proxies, "[gateway] trusted_proxies"),
+    )
 
 
-def _door(settings: Settings, clock: SystemClock, keys: Keyring) -> Door:
+def _door(settings: Settings, clock: SystemClock, keys: Keyring, directory: Directory | None) -> Door:
     gateway = settings.gateway
     identity, credentials = identity_provider(settings, clock, session_key=keys.derive("session"))
+    if directory is not None:
+        identity = StaffIdentity(identity, directory, clock, deadline_s=settings.audit.deadline_ms / 1000)
     return Door(
         identity=identity,
         credentials=credentials,
         limits=Limits(answer=gateway.max_body, request=gateway.max_request_body),
         query_forms=gateway.query_forms,
+        zone=zones(settings).of,
     )

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -18,6 +18,7 @@ from privguard.errors import ConfigError
 
 DEFAULT_STORE = "sqlite+aiosqlite:///privguard.db"
 DEFAULT_KEYS = "keys.json"
+DEFAULT_SIGNER_STATE = "signer.state"
 
 
 class Section(BaseModel):
@@ -96,6 +97,22 @@ class ClaimSettings(Section):
         default_factory=lambda: {"training": "training"},
         description="attribute = claim path: what conditions may read as subject.ATTRIBUTE",
     )
+    acr: str = Field("acr", description="how strongly the actor authenticated, in the issuer's words")
+    amr: str = Field("amr", description="by which factors (RFC 8176)")
+    auth_time: str = Field("auth_time", description="when, in seconds since the epoch")
+
+
+class LoginSettings(Section):
+    """[identity.jwt.login]: staff sign in to the gateway's own pages at the issuer (OpenID Connect)."""
+
+    client_id: str = Field(description="what the issuer knows the gateway by")
+    client_secret: Path | None = Field(
+        None, description="file with the secret, 0600; none for a public client, which PKCE alone protects"
+    )
+    public_url: str = Field(
+        pattern=r"^https?://[^/?#\s]+$", description="scheme://host:port that browsers reach the gateway by"
+    )
+    scope: str = Field("openid profile", description="what is asked of the issuer")
 
 
 class JwtSettings(Section):
@@ -112,6 +129,7 @@ class JwtSettings(Section):
     phishing_resistant: tuple[str, ...] = Field(
         ("hwk", "fido", "phr"), description="acr or amr values that mean a phishing-resistant factor"
     )
+    login: LoginSettings | None = Field(None, description="sign-in to the gateway's own pages")
 
 
 class ProxySettings(Section):
@@ -162,10 +180,38 @@ class IdentitySettings(Section):
     demo: tuple[DemoAccount, ...] = Field((), description="made-up accounts")
 
 
+class DirectorySettings(Section):
+    """[directory]"""
+
+    required: bool = Field(
+        default=False,
+        description="refuse whoever is not in the staff directory; roles, branch and training are then its",
+    )
+
+
 class StoreSettings(Section):
     """[store]"""
 
     url: str = Field(DEFAULT_STORE, description="SQLAlchemy URL of the log's database")
+
+
+class WitnessSettings(Section):
+    """[[audit.witnesses]]: who cosigns checkpoints."""
+
+    url: str = Field(pattern=r"^https?://[^\s]+$", description="the witness's submission prefix")
+    key: str = Field(description="its public key, as `privguard witness keys` says it (C2SP vkey)")
+
+
+class RetentionSettings(Section):
+    """[audit.retention]: days after which `privguard audit prune` may seal entries; without, they stay."""
+
+    disclosures: int | None = Field(None, ge=1, description="days that accesses to clients' records stay")
+    administration: int | None = Field(
+        None, ge=1, description="days that holds, erasures and other acts of oversight stay"
+    )
+    other: int | None = Field(
+        None, ge=1, description="days that all else stays: looks at the trail, sign-ins"
+    )
 
 
 class AuditSettings(Section):
@@ -173,13 +219,82 @@ class AuditSettings(Section):
 
     origin: str = Field("privguard.invalid/log", description="name of the log in receipts and checkpoints")
     deadline_ms: int = Field(2_000, ge=10, description="how long an answer may wait for its record")
+    signing_keys: Path | None = Field(
+        None, description="file with the keys that sign checkpoints, 0600; without it the log is unsigned"
+    )
+    signer_state: Path = Field(
+        Path(DEFAULT_SIGNER_STATE),
+        description="file of what was signed last; keep it apart from the database",
+    )
+    statement_signer: Path | None = Field(
+        None, description="PEM file with the key and certificate that sign clients' statements, 0600"
+    )
+    witnesses: tuple[WitnessSettings, ...] = Field((), description="who cosigns checkpoints")
+    operators: tuple[str, ...] = Field(
+        (), description="public keys of those who may sign a recovery, two of them each"
+    )
+    witness_quorum: int | None = Field(
+        None, ge=0, description="how many must have cosigned a checkpoint before it is shown; all by default"
+    )
+    retention: RetentionSettings = RetentionSettings()
+
+
+class Pkcs11Settings(Section):
+    """[keys.pkcs11]: a security module keeps the wrapping keys."""
+
+    module: str = Field(description="file of the module's PKCS#11 library")
+    token: str = Field(description="label of the token")
+    pin_file: Path = Field(description="file with the token's user PIN, 0600")
 
 
 class KeySettings(Section):
     """[keys]"""
 
-    provider: Literal["file"] = Field("file", description="where keys are kept")
+    provider: Literal["file", "pkcs11"] = Field("file", description="where wrapping keys are kept")
     file: Path = Field(Path(DEFAULT_KEYS), description="the key file, 0600")
+    pkcs11: Pkcs11Settings | None = Field(None, description="the security module, for provider = pkcs11")
+
+
+class SenderSettings(Section):
+    """[stepup.sender]: what delivers one-time codes; one of ``file``, ``url`` and ``apprise``."""
+
+    file: Path | None = Field(None, description="file that codes are written to, 0600: for demos and tests")
+    url: str | None = Field(
+        None, description="a service of yours that codes are posted to: https, or http on loopback"
+    )
+    secret: Path | None = Field(
+        None, description="file with the secret that such posts are signed with, 0600"
+    )
+    apprise: Path | None = Field(
+        None, description="file with an Apprise URL in which {address} stands for the recipient, 0600"
+    )
+
+
+class StepUpSettings(Section):
+    """[stepup]"""
+
+    profile: Literal["nist-aal2", "nist-aal3", "pci", "psd2", "cn-mlps3"] = Field(
+        "nist-aal2", description="how strong factors must be, and how often one may be tried"
+    )
+    factors: tuple[Literal["totp", "webauthn", "code", "recovery"], ...] = Field(
+        ("totp", "webauthn", "recovery"), description="kinds in use, as far as the profile has them"
+    )
+    grant_ttl: int = Field(300, ge=10, le=86_400, description="seconds a grant holds whose rule sets none")
+    grant_reads: int = Field(10, ge=1, le=10_000, description="answers such a grant gives")
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/?#\s]+)?$",
+        description="scheme://host:port that browsers reach the gateway by; security keys are bound to it",
+    )
+    reset_role: str = Field("", description="role of who approves that somebody's factors are reset")
+    sender: SenderSettings | None = Field(None, description="what delivers one-time codes")
+
+
+class ZoneSettings(Section):
+    """[[zones]]: where callers are, for rules that require it."""
+
+    name: str = Field(min_length=1, description="what policies call it")
+    networks: tuple[str, ...] = Field(min_length=1, description="addresses and networks (10.0.0.0/8)")
 
 
 class Settings(BaseSettings):
@@ -195,9 +310,12 @@ class Settings(BaseSettings):
         Field(min_length=1, max_length=1, description="one [[systems]] table: a gateway guards one CRM"),
     ]
     identity: IdentitySettings = IdentitySettings()
+    directory: DirectorySettings = DirectorySettings()
     store: StoreSettings = StoreSettings()
     audit: AuditSettings = AuditSettings()
     keys: KeySettings = KeySettings()
+    stepup: StepUpSettings = StepUpSettings()
+    zones: Annotated[tuple[ZoneSettings, ...], Field(description="network zones")] = ()
 
     @property
     def system(self) -> SystemSettings:
@@ -213,7 +331,32 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
+        def environment() -> dict[str, Any]:
+            return _by_index(env_settings(), init_settings())
+
+        return cast("PydanticBaseSettingsSource", environment), init_settings  # any callable is a source
+
+
+def _by_index(environment: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
+    """The environment's settings, one of a list's tables (``SYSTEMS__0__NAME``) over the file's."""
+    for name, given in environment.items():
+        tables = file.get(name)
+        if isinstance(tables, list) and isinstance(given, dict) and all(map(str.isdecimal, given)):
+            merged = dict(enumerate(tables))
+            for index, table in given.items():
+                merged[int(index)] = _over(merged.get(int(index), {}), table)
+            environment[name] = [merged[index] for index in sorted(merged)]
+    return environment
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both tables in one; what ``above`` has, counts."""
+    both = {
+        key
+        for key in above.keys() & below.keys()
+        if isinstance(above[key], dict) and isinstance(below[key], dict)
+    }
+    return {**below, **above, **{key: _over(below[key], above[key]) for key in both}}
 
 
 def load_settings(file: Path) -> Settings:
@@ -232,6 +375,7 @@ def load_settings(file: Path) -> Settings:
         raise ConfigError(f"{file}: {error}") from None
     tree.setdefault("store", {}).setdefault("url", DEFAULT_STORE)
     tree.setdefault("keys", {}).setdefault("file", DEFAULT_KEYS)
+    tree.setdefault("audit", {}).setdefault("signer_state", DEFAULT_SIGNER_STATE)
     _anchor(tree, file.resolve().parent)
     if stray := sorted(name for name in _environment() if name.split("__")[0] not in Settings.model_fields):
         raise ConfigError(f"environment: PRIVGUARD_{stray[0].upper()} is not a setting. Unset it.")
@@ -248,6 +392,8 @@ def load_settings(file: Path) -> Settings:
         raise ConfigError(
             f"{file}: [identity] mode is {settings.identity.mode!r}: add [identity.{settings.identity.mode}]"
         )
+    if settings.keys.provider == "pkcs11" and settings.keys.pkcs11 is None:
+        raise ConfigError(f"{file}: [keys] provider is 'pkcs11': add [keys.pkcs11]")
     return settings
 
 
@@ -380,6 +526,10 @@ _PATHS = (
     (("systems", "tls"), ("ca", "client_cert")),
     (("systems", "credentials"), ("from_file",)),
     (("identity", "jwt"), ("jwks",)),
+    (("identity", "jwt", "login"), ("client_secret",)),
     (("identity", "proxy"), ("hmac_key",)),
     (("keys",), ("file",)),
+    (("keys", "pkcs11"), ("module", "pin_file")),
+    (("stepup", "sender"), ("file", "secret", "apprise")),
+    (("audit",), ("signing_keys", "signer_state", "statement_signer")),
 )

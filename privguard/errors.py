@@ -8,7 +8,7 @@ settings come from the policy or the configuration and may be named.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class PrivguardError(Exception):
@@ -102,6 +102,7 @@ class StepUpRequiredError(AccessDeniedError):
 
     Args:
         fields: paths or classes that were asked for and withheld.
+        rules: ids of the rules that ask for it.
         max_age: seconds since authentication that would be accepted.
         acr_values: authentication context that is asked for.
     """
@@ -111,15 +112,23 @@ class StepUpRequiredError(AccessDeniedError):
     title = "A fresh second factor is needed"
 
     def __init__(
-        self, detail: str = "", *, fields: tuple[str, ...] = (), max_age: int = 0, acr_values: str = "mfa"
+        self,
+        detail: str = "",
+        *,
+        fields: tuple[str, ...] = (),
+        rules: tuple[str, ...] = (),
+        max_age: int = 0,
+        acr_values: str = "mfa",
     ) -> None:
         super().__init__(detail)
         self.fields = fields
+        self.rules = rules
+        self.challenge: Mapping[str, object] = {}
         self.max_age = max_age
         self.acr_values = acr_values
 
     def members(self) -> Mapping[str, object]:
-        return {"fields": list(self.fields), "methods": []}
+        return {"fields": list(self.fields), "methods": [], **self.challenge}
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         challenge = (
@@ -128,6 +137,54 @@ class StepUpRequiredError(AccessDeniedError):
             f'acr_values="{self.acr_values}", max_age="{self.max_age}"'
         )
         return (("www-authenticate", challenge),)
+
+
+class NotOnRecordError(PrivguardError):
+    """What is looked for is not in the log, or nobody can tell any more (it was erased)."""
+
+    status = 404
+    problem = "not-permitted"
+    title = "Not on record"
+
+
+class OnHoldError(PrivguardError):
+    """A client whose data must be kept is to be erased."""
+
+    status = 409
+    problem = "on-hold"
+    title = "The client is on hold"
+
+
+class FactorRefusedError(AccessDeniedError):
+    """A second factor was not accepted; the same whether it was wrong, used before or tried too often."""
+
+    problem = "factor-refused"
+    title = "The second factor was not accepted"
+
+    def __init__(self) -> None:
+        super().__init__("Try again with a fresh code, or in a while; the log tells why.")
+
+
+class CounterRegressionError(FactorRefusedError):
+    """A key's signature holds, but its count did not grow: it may have been copied (S07)."""
+
+
+class CodeNotSentError(PrivguardError):
+    """A one-time code was not taken by what delivers it."""
+
+    status = 503
+    problem = "code-not-sent"
+    title = "The code could not be sent"
+
+
+SPENT: Final = "The grant is spent, over or revoked: ask without it."
+
+
+class GrantSpentError(StepUpRequiredError):
+    """A grant was spent, revoked or over by the time that what it opens was to leave (S08)."""
+
+    def __init__(self, detail: str = SPENT) -> None:
+        super().__init__(detail)
 
 
 class ReasonRequiredError(AccessDeniedError):

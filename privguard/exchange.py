@@ -12,16 +12,21 @@ The rules of this file:
 3. A write is on record as intent before the upstream sees it, and as outcome after.
 4. A record may be refused after the upstream answered (its relation is only then known), so ANSWERED leads to
    DENIED and CHALLENGED as well; and an answer that leaves in parts goes RELEASED -> MASKED for each part.
+   A grant and a budget are spent with the record, so MASKED leads to CHALLENGED and DENIED where they are
+   spent by then.
 5. One policy version serves the whole exchange (M13), whatever is loaded meanwhile.
 6. Time and randomness are arguments.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
+
+from msgspec.structs import replace
 
 from privguard.errors import (
     AccessDeniedError,
@@ -33,10 +38,13 @@ from privguard.errors import (
 )
 from privguard.masking import BodyMasker, Masked, MaskTools, PagingRewrite, compile_masker
 from privguard.masking.current import current_record
+from privguard.masking.echo import echoed
 from privguard.masking.parts import Part
-from privguard.masking.request_guard import check_query, check_reveal
+from privguard.masking.paths import route_parameter
+from privguard.masking.request_guard import check_query, check_reveal, looks_up
 from privguard.masking.stream import StreamMasker, open_stream
 from privguard.masking.write_back import check_replacement, check_write
+from privguard.masking.write_body import Change, read_write
 from privguard.model import (
     AccessEvent,
     AccessPlan,
@@ -49,10 +57,12 @@ from privguard.model import (
     Outcome,
     Principal,
     Route,
+    SubjectRef,
     Verb,
     View,
 )
-from privguard.policy import Policy, demanded
+from privguard.policy import GrantedPlan, Policy, demanded
+from privguard.stepup.grant import Grant, Scope, covers
 
 
 class State(enum.IntEnum):
@@ -81,7 +91,7 @@ TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         S.PERMITTED: frozenset({S.INTENT_RECORDED, S.ANSWERED, S.ABORTED}),
         S.INTENT_RECORDED: frozenset({S.ANSWERED, S.ABORTED}),
         S.ANSWERED: frozenset({S.MASKED, S.DENIED, S.CHALLENGED, S.ABORTED}),
-        S.MASKED: frozenset({S.RECORDED, S.ABORTED}),
+        S.MASKED: frozenset({S.RECORDED, S.DENIED, S.CHALLENGED, S.ABORTED}),
         S.DENIED: frozenset({S.RECORDED, S.ABORTED}),
         S.CHALLENGED: frozenset({S.RECORDED, S.ABORTED}),
         S.ABORTED: frozenset({S.RECORDED}),
@@ -108,6 +118,7 @@ class Rulebook:
         self.policy = policy
         self.tools = tools
         self._maskers: dict[AccessPlan, BodyMasker] = {}
+        self._granted: dict[tuple[AccessPlan | None, AccessPlan, bool | None], GrantedPlan] = {}
 
     def masker(self, plan: AccessPlan) -> BodyMasker:
         """The compiled masker of a plan; compiled on first use."""
@@ -117,6 +128,15 @@ class Rulebook:
                 self._maskers.clear()
             masker = self._maskers[plan] = compile_masker(plan, self.tools)
         return masker
+
+    def granted(self, plain: AccessPlan | None, granted: AccessPlan, here: bool | None) -> AccessPlan:
+        """Both plans as one, kept as its masker is."""
+        key = plain, granted, here
+        if key not in self._granted:
+            if len(self._granted) >= 4096:
+                self._granted.clear()
+            self._granted[key] = GrantedPlan(plain, granted, here=here)
+        return self._granted[key]
 
 
 class Exchange:
@@ -129,11 +149,16 @@ class Exchange:
 
     Attributes:
         passing: names of the query parameters that go on to the upstream, once decided.
+        lookups: how many look-ups an hour the actor has, where this is one; 0 where it is none (M01).
+        narrowed: the parameter, and its value, that the upstream must narrow its list by.
+        grant: what the caller presented, if it holds for this access: to be spent with its record.
+        offer: what a grant could open of what was withheld or refused, if it can be said.
     """
 
     __slots__ = (
-        "_disclosures", "_event_id", "_intent", "_part", "_ruling", "actor", "error", "mode", "passing",
-        "plan", "request", "route", "rulebook", "source", "state", "status", "system",
+        "_disclosures", "_event_id", "_intent", "_parent", "_part", "_ruling", "_sent", "actor", "error",
+        "grant", "lookups", "mode", "narrowed", "offer", "passing", "plan", "request", "route",
+        "rulebook", "source", "state", "status", "system",
     )  # fmt: skip
 
     def __init__(self, rulebook: Rulebook, *, source: str, system: str, mode: str, event_id: str) -> None:
@@ -148,17 +173,35 @@ class Exchange:
         self.plan: AccessPlan | None = None
         self.error: PrivguardError | None = None
         self.passing: frozenset[str] = frozenset()
+        self.lookups = 0
+        self.narrowed: tuple[str, str] | None = None
+        self.grant: Grant | None = None
+        self.offer: Scope | None = None
         self.status = 0
         self._event_id = event_id
         self._ruling: Decision | None = None
         self._disclosures: tuple[Disclosure, ...] = ()
         self._intent: int | None = None
+        self._parent: tuple[AccessPlan, Route] | None = None
         self._part = 0
+        self._sent: tuple[Change, ...] = ()
 
     @property
     def verb(self) -> Verb:
         """What is done; known once decided."""
         return self._planned()[1].verb
+
+    @property
+    def spends(self) -> bool:
+        """Whether the entry for the state reached takes a read of the grant: the first that lets go."""
+        if self.verb.writes:
+            return self.state is State.PERMITTED
+        return self.state is State.MASKED and self._part <= 1
+
+    @property
+    def clients(self) -> list[SubjectRef]:
+        """Of whom something leaves."""
+        return [subject for d in self._disclosures if d.fields for subject in d.subjects]
 
     @property
     def shown(self) -> tuple[FieldShown, ...]:
@@ -185,10 +228,22 @@ class Exchange:
         self._go(State.IDENTIFIED)
         self.actor = actor
 
+    def admitted(self, actor: Principal) -> None:
+        """Says what the staff directory gives who asks; nobody else may come of it."""
+        if self.state is not State.IDENTIFIED or (actor.tenant, actor.id) != (
+            self.actor.tenant,
+            self.actor.id,
+        ):
+            raise IllegalTransitionError("admitted() is for the actor who was just identified")
+        self.actor = actor
+
     # 2-3 what it is; may they, how much
 
-    def decide(self, request: AccessRequest, now_us: int) -> AccessPlan:
+    def decide(self, request: AccessRequest, now_us: int, grant: Grant | None = None) -> AccessPlan:
         """Matches the resource, finds the plan and judges the parameters.
+
+        Args:
+            grant: as the store found it; one that does not hold for this access is as none.
 
         Raises:
             AccessDeniedError: or one of its kinds; what is decidable without the record is refused here.
@@ -201,16 +256,138 @@ class Exchange:
                 "No resource of the policy matches this route, and no passthrough names it."
             )
         self.route = route
-        plan = policy.plan(self.actor, route, request, now_us)
+        plan, unrevealed = self._plan_for(route, request, now_us, grant)
         if request.query:
-            self.passing = frozenset(name for name, _ in check_query(plan, request, writes=route.verb.writes))
+            allowed = check_query(unrevealed, request, writes=route.verb.writes)
+            self.passing = frozenset(name for name, _ in allowed)
+            if looks_up(unrevealed, request):
+                self.lookups = policy.lookups(self.actor)
         if request.reveal:
             check_reveal(plan, request)
+        if route.many and not route.verb.writes and not plan.sees_all:
+            self.narrowed = policy.narrowing(self.actor, route.resource)
         self.plan = plan
         self._go(State.DECIDED)
-        if not route.verb.writes:
+        if not route.verb.writes and not plan.shape.below:
             self._go(State.PERMITTED)
         return plan
+
+    def _plan_for(
+        self, route: Route, request: AccessRequest, now_us: int, grant: Grant | None
+    ) -> tuple[AccessPlan, AccessPlan]:
+        """The plan, and the one that parameters are judged by: no grant lets anybody filter by what it opens.
+
+        Raises:
+            AccessDeniedError: as ``Policy.plan``.
+        """
+        policy = self.rulebook.policy
+        if grant is None or route.resource not in policy.shapes or not self._covered(grant, route, request):
+            plan = self._plain_plan(route, request, now_us)
+            return plan, plan
+        plain: AccessPlan | None = None
+        with contextlib.suppress(AccessDeniedError):  # what others' records are shown by: nothing is revealed
+            plain = policy.plan(self.actor, route, replace(request, reveal=()), now_us)
+        rules = grant.scope.rules
+        granted = policy.plan(self.actor, route, request, now_us, rules)
+        unrevealed = plain or policy.plan(self.actor, route, replace(request, reveal=()), now_us, rules)
+        self.grant = grant
+        clients = frozenset((client.kind, client.id) for client in grant.scope.clients)
+        self.actor = replace(self.actor, granted=clients)
+        here: bool | None = None
+        if route.verb is Verb.EXPORT and not clients:
+            here = True
+        elif name := route_parameter(granted.shape.id):
+            here = (granted.shape.kind, route.params.get(name, "")) in clients
+        return self.rulebook.granted(plain, granted, here), unrevealed
+
+    def _plain_plan(self, route: Route, request: AccessRequest, now_us: int) -> AccessPlan:
+        policy = self.rulebook.policy
+        try:
+            return policy.plan(self.actor, route, request, now_us)
+        except StepUpRequiredError as error:
+            self._offer(error.rules, error.fields, _named(route, policy.shapes[route.resource].kind))
+            raise
+
+    def _covered(self, grant: Grant, route: Route, request: AccessRequest) -> bool:
+        policy = self.rulebook.policy
+        fields = policy.shapes[route.resource].fields
+        wanted = [s.path for s in fields if s.path in request.reveal or s.cls.name in request.reveal]
+        return covers(
+            grant.scope,
+            self.actor,
+            system=self.system,
+            resource=route.resource,
+            action=route.verb,
+            purpose=request.purpose or policy.default_purpose or "",
+            policy=policy.digest,
+            fields=wanted,
+            ticket=request.ticket,
+            break_glass=request.break_glass,
+        )
+
+    def _offer(self, rules: Sequence[str], fields: Sequence[str], clients: Sequence[SubjectRef]) -> None:
+        """Says what a grant could open; nothing where it would be for several clients at once."""
+        route, request, policy = self.route, self.request, self.rulebook.policy
+        bulk = route is not None and route.verb is Verb.EXPORT
+        if route is None or not rules or not (bulk or len(clients) == 1):
+            return
+        self.offer = Scope(
+            tenant=self.actor.tenant,
+            actor=self.actor.id,
+            session=self.actor.session or "",
+            system=self.system,
+            resource=route.resource,
+            action=route.verb.value,
+            purpose=request.purpose or policy.default_purpose or "",
+            policy=policy.digest,
+            rules=tuple(rules),
+            fields=tuple(fields),
+            clients=() if bulk else tuple(clients),
+            ticket=request.ticket or "",
+            break_glass=request.break_glass,
+        )
+
+    @property
+    def hangs_on(self) -> int:
+        """How many segments of the path name the record that must be judged before; 0: there is none."""
+        plan, route = self._planned()
+        return 0 if route.verb.writes else plan.shape.below
+
+    def seek_parent(self, path: str, now_us: int) -> None:
+        """Finds the plan for the record at ``path``, which this hangs on.
+
+        Raises:
+            AccessDeniedError: or one of its kinds; what is decidable without the record is refused here.
+        """
+        policy, request = self.rulebook.policy, self.request
+        route = policy.match("GET", path)
+        if route is None:
+            raise UngovernedRouteError("No resource of the policy matches the record this hangs on.")
+        plan = policy.plan(self.actor, route, replace(request, path=path, query=(), reveal=()), now_us)
+        self._parent = plan, route
+
+    def judge_parent(self, body: bytes) -> None:
+        """Judges the record this hangs on, as the upstream shows it: below what may not be seen nothing is.
+
+        Where the route says whose data it is, the record says it from here on: a path may spell an id in
+        several ways (M11).
+
+        Raises:
+            AccessDeniedError: the record may not be seen; looks like one that is not there (M12).
+            UnreadableResponseError: the upstream did not show one record.
+        """
+        if self._parent is None:
+            raise IllegalTransitionError("judge_parent() before seek_parent()")
+        plan, route = self._parent
+        ruling, disclosures = self.rulebook.masker(plan).ruling(
+            current_record(body, plan.shape), self.actor, route.params
+        )
+        self._disclosures = tuple(_without_fields(disclosures))
+        self._refuse_unless_permitted(ruling)
+        [subject] = disclosures[0].subjects
+        self._call_by(subject.id)
+        self._ruling, self._disclosures = None, ()
+        self._go(State.PERMITTED)
 
     def judge_write(self, media: str, body: bytes, current: bytes | None) -> None:
         """Judges a write against the record as it stands.
@@ -232,6 +409,8 @@ class Exchange:
         self._refuse_unless_permitted(ruling)
         if route.verb.value != "delete" or body:
             check_write(plan, ruling, media, body, current, route.params.get("id"))
+        if route.verb is Verb.CREATE:
+            self._sent = read_write(media, body)
         if self.request.method == "PUT" and current is not None:
             check_replacement(plan.shape, ruling, current)
         self._go(State.PERMITTED)
@@ -270,11 +449,16 @@ class Exchange:
             UnreadableResponseError: the body cannot be parsed or masked.
         """
         plan, route = self._planned()
+        if route.verb is Verb.CREATE:
+            body = echoed(body, self._sent, plan.shape, plan.reads)
         masked = self.rulebook.masker(plan).json(body, self.actor, route.params, paging)
         self._disclosures = masked.disclosures
         if masked.refused is not None:
             self._refuse_unless_permitted(masked.refused)
-        self._refuse_unless_revealed(masked.disclosures, masked.offered, masked.missing)
+        offers = masked.offers
+        if offers.fields:
+            self._offer(offers.rules, offers.fields, offers.clients)
+        self._refuse_unless_revealed(masked.disclosures, offers.fields, offers.missing)
         self._go(State.MASKED)
         return masked
 
@@ -312,6 +496,10 @@ class Exchange:
     def open_stream(self, media: str, paging: PagingRewrite | None) -> StreamMasker:
         """Opens the masker of an answer that leaves in parts; each goes through ``mask_part``."""
         plan, route = self._planned()
+        if route.verb is Verb.CREATE:
+            raise UnreadableResponseError(
+                "The answer to a create is too large to be held against what was sent."
+            )
         if self.request.reveal:
             raise AccessDeniedError("Clear values do not leave in answers so large that they leave in parts.")
         return open_stream(media, self.rulebook.masker(plan), plan, self.actor, route.params, paging)
@@ -372,12 +560,18 @@ class Exchange:
             raise IllegalTransitionError(f"{self.state.name}: decide() comes first")
         return self.plan, self.route
 
+    def _call_by(self, owner: str) -> None:
+        plan, route = self._planned()
+        if name := route_parameter(plan.shape.id):
+            self.route = replace(route, params={**route.params, name: owner})
+
     def _refuse_unless_permitted(self, ruling: Decision) -> None:
         self._ruling = ruling
         if ruling.outcome is Outcome.PERMITTED:
             return
         if ruling.outcome is Outcome.CHALLENGED:
-            raise demanded(ruling.missing, ruling.offered)()
+            self._offer(ruling.offerers, ruling.offered, [s for d in self._disclosures for s in d.subjects])
+            raise demanded(ruling.missing, ruling.offered, ruling.offerers)()
         raise AccessDeniedError(hidden=True)
 
     def _refuse_unless_revealed(
@@ -391,7 +585,8 @@ class Exchange:
             for spec in self.plan.shape.fields
             if spec.path in self.request.reveal or spec.cls.name in self.request.reveal
         ]
-        clouded = {f.path for d in disclosures for f in d.fields if f.view is not View.CLEAR}
+        own = [d for d in disclosures if d.resource == self.plan.shape.name]  # not of records inside
+        clouded = {f.path for d in own for f in d.fields if f.view is not View.CLEAR}
         if could := tuple(path for path in wanted if path in offered):
             raise demanded(missing, could)()
         if unmet := [path for path in wanted if path in clouded]:
@@ -424,9 +619,15 @@ class Exchange:
             else (),
             disclosures=self._disclosures,
             detail=_detail(request, "" if known else purpose),
+            about={"grant": self.grant.name} if self.grant is not None else {},
             intent=self._intent,
             part=self._part,
         )
+
+
+def _named(route: Route, kind: str) -> tuple[SubjectRef, ...]:
+    """The client whom a route names: a grant for another spelling of the id opens nothing (M11)."""
+    return (SubjectRef(kind, route.params["id"]),) if route.params.get("id") else ()
 
 
 def _library_route(request: AccessRequest) -> Route | None:

@@ -5,25 +5,41 @@ Both are thin: what is decided stands in ``exchange``; here is only the waiting 
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
 from privguard.errors import (
     AuditUnavailableError,
     PolicyUnavailableError,
+    StoreUnavailableError,
+    TooManyDisclosuresError,
     contained,
 )
-from privguard.exchange import Exchange, Rulebook
+from privguard.exchange import Exchange, Rulebook, State
 from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AccessRequest, AuditReceipt, Outcome, Principal, Verb
 from privguard.policy import Policy
-from privguard.ports import AuditLog, Clock, Entropy, IdentityProvider
+from privguard.ports import (
+    AuditLog,
+    Budgets,
+    Challenges,
+    Claim,
+    Clock,
+    Directory,
+    Entropy,
+    Grants,
+    IdentityProvider,
+    Lookups,
+)
+from privguard.stepup.grant import Grant
 
+T = TypeVar("T")
 LATE: Final = "The record was not durable within the deadline; nothing was released. Check the store's disk."
 
 
@@ -39,6 +55,10 @@ class Limits(Struct, frozen=True):
     request: int = 1_048_576
 
 
+def _nowhere(_scope: MutableMapping[str, Any]) -> str | None:
+    return None
+
+
 class Door(Struct, frozen=True):
     """What an HTTP door needs beside the core.
 
@@ -46,6 +66,7 @@ class Door(Struct, frozen=True):
         identity: tells who asks.
         credentials: headers that never go to the app behind on a governed route (S11): they name an actor to
             privguard alone, or to the app behind alone.
+        zone: the network zone an ASGI request comes from.
         query_forms: ``_purpose`` and ``_reveal`` are taken from the query, and never forwarded.
     """
 
@@ -53,6 +74,7 @@ class Door(Struct, frozen=True):
     credentials: frozenset[bytes] = frozenset()
     limits: Limits = Limits()
     query_forms: bool = False
+    zone: Callable[[MutableMapping[str, Any]], str | None] = _nowhere
 
 
 class GuardCore:
@@ -63,6 +85,10 @@ class GuardCore:
         mode: ``enforce``, or ``observe``: everything is recorded as it would have been, nothing is changed.
         deadline_s: seconds an answer may wait for its record.
         door: what an HTTP door needs; a guard for library calls alone has none.
+        lookups: counts exact look-ups by masked fields; without it there are none (M01).
+        budgets: counts the clients an actor is shown; without it nobody does.
+        grants, challenges: what clear values are had by; without them they are not to be had.
+        directory: admits the actors of library calls (a door's ``identity`` does so itself); None admits all.
 
     Attributes:
         counts: entries by (outcome, problem), for metrics.
@@ -79,6 +105,11 @@ class GuardCore:
         mode: str = "enforce",
         deadline_s: float = 2.0,
         door: Door | None = None,
+        lookups: Lookups | None = None,
+        directory: Directory | None = None,
+        budgets: Budgets | None = None,
+        grants: Grants | None = None,
+        challenges: Challenges | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
@@ -88,6 +119,11 @@ class GuardCore:
         self.mode = mode
         self.deadline_s = deadline_s
         self.door = door
+        self.lookups = lookups
+        self.directory = directory
+        self.budgets = budgets
+        self.grants = grants
+        self.challenges = challenges
         self.counts: Counter[tuple[str, str]] = Counter()
         self._rulebook: Rulebook | None = None
 
@@ -117,14 +153,17 @@ class GuardCore:
             mode=self.mode,
         )
 
-    def submit(self, event: AccessEvent) -> Future[AuditReceipt]:
-        """Queues an entry and counts it."""
+    def submit(self, event: AccessEvent, claim: Claim | None = None) -> Future[AuditReceipt]:
+        """Queues an entry, with what it takes, and counts it."""
         self.counts[event.outcome, event.problem] += 1
-        return self.log.submit(event)
+        return self.log.submit(event, claim)
 
     def new_id(self) -> str:
-        """A fresh event id."""
-        return self.entropy.token(16).hex()
+        """A fresh event id, which begins with the time in milliseconds, as RFC 9562's version 7 does.
+
+        So the index of ids grows at one end, where random ids would dirty a page of it each.
+        """
+        return f"{self.clock.now_us() // 1000:012x}{self.entropy.token(10).hex()}"
 
     def begin(self, source: str) -> Exchange:
         """Starts an exchange under the policy in force.
@@ -152,6 +191,28 @@ class GuardCore:
             problem=problem,
         )
 
+    def spending(self, exchange: Exchange) -> tuple[Claim | None, frozenset[Any]]:
+        """What the entry of an access takes, and which clients are counted with it.
+
+        Of the grant it was made under it is one read an access; a write takes that with its intent, for
+        afterwards would be too late. Of the actor's budget it is whom they did not see yet.
+        """
+        now, claims, seen = self.clock.now_us(), list[Claim](), frozenset[Any]()
+        if exchange.grant is not None and self.grants is not None and exchange.spends:
+            claims.append(self.grants.spend(exchange.grant, now))
+        actor = exchange.actor
+        limits = exchange.rulebook.policy.client_limits(actor)
+        if limits and self.budgets is not None and exchange.state is State.MASKED:
+            seen = self.budgets.new(actor.tenant, actor.id, exchange.clients, limits, now)
+            if seen:
+                claims.append(self.budgets.take(seen, limits, now))
+        return (_all(claims) if len(claims) > 1 else claims[0] if claims else None), seen
+
+    def spent(self, seen: frozenset[Any]) -> None:
+        """The entry is durable: these clients are counted."""
+        if seen and self.budgets is not None:
+            self.budgets.taken(seen)
+
     def disclosing(
         self, actor: Principal, request: AccessRequest, record: Mapping[str, object]
     ) -> tuple[Exchange, Mapping[str, object]]:
@@ -160,6 +221,8 @@ class GuardCore:
         view: Mapping[str, object] = {}
         try:
             exchange.identified(actor)
+            if self.directory is not None:
+                exchange.admitted(self.directory.admit(actor, self.clock.now_us()))
             exchange.decide(request, self.clock.now_us())
             exchange.answered(200)
             view = exchange.mask_record(record)
@@ -168,20 +231,95 @@ class GuardCore:
         return exchange, view
 
 
+def _all(claims: Sequence[Claim]) -> Claim:
+    def claim(connection: Any) -> None:
+        for each in claims:
+            each(connection)
+
+    return claim
+
+
 class AsyncGuard:
     """The guard for event loops; never blocks one."""
 
     def __init__(self, core: GuardCore) -> None:
         self.core = core
 
-    async def record(self, event: AccessEvent) -> AuditReceipt:
-        """Waits until the entry is durable.
+    async def record(self, event: AccessEvent, claim: Claim | None = None) -> AuditReceipt:
+        """Waits until the entry is durable, and what it takes is taken.
 
         Raises:
             AuditUnavailableError: it was not within the deadline.
+            PrivguardError: the claim's own, where it does not hold; there is no entry then.
         """
         self.core.counts[event.outcome, event.problem] += 1
-        return await self.core.log.append(event)
+        return await self.core.log.append(event, claim)
+
+    async def grant(self, secret: str | None) -> Grant | None:
+        """The grant that a caller presents, as far as it is one.
+
+        Raises:
+            StoreUnavailableError: it could not be looked up within the deadline.
+        """
+        grants = self.core.grants
+        if secret is None or grants is None:
+            return None
+        known = grants.known(secret)
+        if known is not None:  # whether it holds is asked when it is spent
+            return known
+        return await self._within(grants.find, secret, self.core.clock.now_us())
+
+    async def challenge(self, exchange: Exchange) -> Mapping[str, object]:
+        """What a refusal says of the challenge that would lead on; empty where there is none."""
+        scope, challenges = exchange.offer, self.core.challenges
+        if scope is None or challenges is None:
+            return {}
+        said = exchange.request.reason or ""
+        try:
+            return await self._within(challenges.describe, scope, said, self.core.clock.now_us())
+        except StoreUnavailableError:
+            return {}
+
+    def link(self, exchange: Exchange) -> bytes:
+        """The ``Link`` to where the clear values of a masked answer may be had."""
+        scope, challenges = exchange.offer, self.core.challenges
+        query = ""
+        if scope is not None and challenges is not None:
+            said = exchange.request.reason or ""
+            query = f"?challenge={challenges.seal(scope, said, self.core.clock.now_us())}"
+        return f'</_privguard/stepup/{query}>; rel="privguard-stepup"'.encode("ascii")
+
+    async def _within(self, work: Callable[..., T], *args: object) -> T:
+        """Work that may block on the store. Raises StoreUnavailableError past the deadline."""
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(work, *args), self.core.deadline_s)
+        except TimeoutError:
+            raise StoreUnavailableError("The store did not answer within the deadline.") from None
+
+    async def record_access(self, exchange: Exchange) -> AuditReceipt:
+        """Records the state an access reached, with what it takes. Raises as ``record``."""
+        claim, seen = self.core.spending(exchange)
+        receipt = await self.record(exchange.event(self.core.clock.now_us()), claim)
+        self.core.spent(seen)
+        return exchange.recorded(receipt)
+
+    async def take_lookup(self, exchange: Exchange) -> None:
+        """Takes one of the actor's look-ups of this hour.
+
+        Raises:
+            TooManyDisclosuresError: there is none left.
+            StoreUnavailableError: it could not be counted within the deadline.
+        """
+        core, actor = self.core, exchange.actor
+        if core.lookups is None:
+            raise StoreUnavailableError("Nothing counts look-ups here: give the guard `lookups`.")
+        wait = await self._within(
+            core.lookups.take, actor.tenant, actor.id, exchange.lookups, core.clock.now_us()
+        )
+        if wait:
+            raise TooManyDisclosuresError(
+                f"{exchange.lookups} look-ups an hour by fields that are masked are spent.", retry_after=wait
+            )
 
     async def disclose(
         self,
@@ -201,7 +339,11 @@ class AsyncGuard:
         """
         request = _library_request(resource, purpose, reason, reveal)
         exchange, view = self.core.disclosing(actor, request, record)
-        receipt = exchange.recorded(await self.record(exchange.event(self.core.clock.now_us())))
+        try:
+            receipt = await self.record_access(exchange)
+        except TooManyDisclosuresError as error:
+            exchange.refused(error, self.core.new_id())
+            receipt = await self.record_access(exchange)
         exchange.release(receipt)
         if exchange.error is not None:
             raise exchange.error
@@ -214,12 +356,18 @@ class Guard:
     def __init__(self, core: GuardCore) -> None:
         self.core = core
 
-    def record(self, event: AccessEvent) -> AuditReceipt:
+    def record(self, event: AccessEvent, claim: Claim | None = None) -> AuditReceipt:
         """Waits until the entry is durable. Raises AuditUnavailableError past the deadline."""
         try:
-            return self.core.submit(event).result(self.core.deadline_s)
+            return self.core.submit(event, claim).result(self.core.deadline_s)
         except concurrent.futures.TimeoutError:
             raise AuditUnavailableError(LATE) from None
+
+    def _record_access(self, exchange: Exchange) -> AuditReceipt:
+        claim, seen = self.core.spending(exchange)
+        receipt = self.record(exchange.event(self.core.clock.now_us()), claim)
+        self.core.spent(seen)
+        return exchange.recorded(receipt)
 
     def disclose(
         self,
@@ -235,11 +383,16 @@ class Guard:
 
         Raises:
             AccessDeniedError, StepUpRequiredError: the policy refuses; that is on record too.
+            TooManyDisclosuresError: the actor's budget of clients is spent.
             AuditUnavailableError: the record could not be made durable in time.
         """
         request = _library_request(resource, purpose, reason, reveal)
         exchange, view = self.core.disclosing(actor, request, record)
-        receipt = exchange.recorded(self.record(exchange.event(self.core.clock.now_us())))
+        try:
+            receipt = self._record_access(exchange)
+        except TooManyDisclosuresError as error:
+            exchange.refused(error, self.core.new_id())
+            receipt = self._record_access(exchange)
         exchange.release(receipt)
         if exchange.error is not None:
             raise exchange.error

@@ -45,6 +45,7 @@ class Principal(Struct, frozen=True):
         client_id: the actor's own client id where staff are clients themselves.
         attributes: further claims that conditions and obligations may read (``subject.NAME``).
         session: names the primary session (a hash, never the credential).
+        granted: clients (kind, id) whose records a grant covers in this access; never from a credential.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Principal(Struct, frozen=True):
     attributes: Mapping[str, object] = field(default_factory=dict)
     session: str | None = None
     assurance: Assurance = Assurance()
+    granted: frozenset[tuple[str, str]] = frozenset()
 
 
 # -- what for -----------------------------------------------------------------------------------------------
@@ -206,6 +208,7 @@ class ResourceShape(Struct, frozen=True):
             ``public | count | paging_url | withhold``; unnamed is withheld.
         id: record path of the client's id; or ``{name}`` for a route parameter.
         media: (media type, class) of bodies that are one field as a whole.
+        below: how many segments of a route's path name the record that it hangs on; 0 if it hangs on none.
         columns: (record path, separator) of fields that a CSV holds as a list within one column.
         params: (parameter, meaning); meaning is a tuple of field paths or class names that the parameter
             filters by, or one of ``("sort-keys",) ("paging",) ("fields",) ("format",) ("public",)``.
@@ -225,6 +228,7 @@ class ResourceShape(Struct, frozen=True):
     withheld_as: str = "absent"
     unknown_params: str = "deny"
     columns: tuple[tuple[str, str], ...] = ()
+    below: int = 0
 
 
 class FieldView(Struct, frozen=True):
@@ -236,13 +240,18 @@ class FieldView(Struct, frozen=True):
 
 
 class Obligation(Struct, frozen=True):
-    """Something that must be met first: ``kind`` is ``mfa | reason | ticket | approval | training | ...``."""
+    """Something that must be met first: ``kind`` is ``mfa | reason | ticket | approval | training | ...``.
+
+    Attributes:
+        role: who may approve.
+        detail: in words, without any value of the request: ``"at least 10 characters"``.
+    """
 
     kind: str
     max_age: int | None = None
     phishing_resistant: bool = False
+    role: str = ""
     detail: str = ""
-    """In words, without any value of the request: ``"role compliance"``, ``"at least 10 characters"``."""
 
 
 class Decision(Struct, frozen=True, eq=False):
@@ -252,6 +261,7 @@ class Decision(Struct, frozen=True, eq=False):
         fields: a view for every field of the shape, in the shape's order; empty unless PERMITTED.
         missing: obligations that would have to be met for what is offered (or for the gate).
         offered: paths of fields whose clear value could be had by meeting ``missing``.
+        offerers: ids of the rules that ask for what is missing.
         failed: the condition or relation that could not be evaluated (M16).
     """
 
@@ -261,6 +271,7 @@ class Decision(Struct, frozen=True, eq=False):
     relations: tuple[str, ...] = ()
     missing: tuple[Obligation, ...] = ()
     offered: tuple[str, ...] = ()
+    offerers: tuple[str, ...] = ()
     failed: str | None = None
 
 
@@ -331,6 +342,20 @@ class Disclosure(Struct, frozen=True):
     outcome: Outcome = Outcome.PERMITTED
 
 
+class MapRoot(Struct, frozen=True):
+    """The map from clients to their entries, as of the log's first ``size`` entries; ``root`` in hex."""
+
+    root: str
+    size: int
+
+
+class EpochBegun(Struct, frozen=True):
+    """A recovery: the epoch that begins, and what two operators signed for it (``audit.epoch``)."""
+
+    number: int
+    statement: str
+
+
 class AccessEvent(Struct, frozen=True):
     """One entry of the log before it is made pseudonymous.
 
@@ -340,7 +365,10 @@ class AccessEvent(Struct, frozen=True):
         action: ``source:subject:verb``, e.g. ``gateway:client:read``.
         route: template, never the path.
         detail: (name, text) that only the key holder may read again: reason, ticket, parameters.
+        about: what an act of administration was about, by name: versions, counts, digests; no client data.
+        epoch: what the log says of itself: a recovery.
         intent: index of the leaf that announced this write.
+        map: what the log says of itself: who stands in it (``audit.verifiable_map``).
         part: number of this part of a disclosure that leaves in several.
     """
 
@@ -362,7 +390,10 @@ class AccessEvent(Struct, frozen=True):
     missing: tuple[str, ...] = ()
     disclosures: tuple[Disclosure, ...] = ()
     detail: tuple[tuple[str, str], ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+    epoch: EpochBegun | None = None
     intent: int | None = None
+    map: MapRoot | None = None
     part: int = 0
 
 

@@ -6,11 +6,12 @@ import hashlib
 from concurrent.futures import Future
 from datetime import UTC, date, datetime
 
-from privguard.errors import AuditUnavailableError
+from privguard.errors import AuditUnavailableError, PrivguardError
 from privguard.guard import AsyncGuard, Guard, GuardCore
 from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AuditReceipt
 from privguard.policy import compile_policy, load
+from privguard.ports import Claim
 
 
 class FrozenClock:
@@ -44,10 +45,15 @@ class MemoryLog:
         self.events: list[AccessEvent] = []
         self.failing = False
 
-    def submit(self, event: AccessEvent) -> Future[AuditReceipt]:
+    def submit(self, event: AccessEvent, claim: Claim | None = None) -> Future[AuditReceipt]:
         future: Future[AuditReceipt] = Future()
-        if self.failing:
-            future.set_exception(AuditUnavailableError("The log of this test is switched off."))
+        try:
+            if self.failing:
+                raise AuditUnavailableError("The log of this test is switched off.")
+            if claim is not None:
+                claim(None)
+        except PrivguardError as error:
+            future.set_exception(error)
             return future
         self.events.append(event)
         size = len(self.events)
@@ -55,8 +61,23 @@ class MemoryLog:
         future.set_result(AuditReceipt(origin="test.invalid/log", index=size - 1, size=size, root=root))
         return future
 
-    async def append(self, event: AccessEvent) -> AuditReceipt:
-        return self.submit(event).result()
+    async def append(self, event: AccessEvent, claim: Claim | None = None) -> AuditReceipt:
+        return self.submit(event, claim).result()
+
+
+class MemoryLookups:
+    """Look-ups counted in a dictionary, by hour."""
+
+    def __init__(self) -> None:
+        self.taken: dict[tuple[str, str, int], int] = {}
+
+    def take(self, tenant: str, actor: str, limit: int, now_us: int) -> int:
+        key = tenant, actor, now_us // 3_600_000_000
+        taken = self.taken.get(key, 0)
+        if taken >= limit:
+            return 3600 - now_us // 1_000_000 % 3600
+        self.taken[key] = taken + 1
+        return 0
 
 
 def mask_tools(clock: FrozenClock | None = None) -> MaskTools:
@@ -74,7 +95,9 @@ def guard_core(policy: str, *, mode: str = "enforce") -> tuple[GuardCore, Memory
     The entry that puts the policy in force is taken out of the log again, so that a test finds its own first.
     """
     log, clock = MemoryLog(), FrozenClock()
-    core = GuardCore(log, clock, CountingEntropy(), mask_tools(clock), system="test", mode=mode)
+    core = GuardCore(
+        log, clock, CountingEntropy(), mask_tools(clock), system="test", mode=mode, lookups=MemoryLookups()
+    )
     core.use(compile_policy(load(policy)))
     log.events.clear()
     return core, log
@@ -86,6 +109,7 @@ __all__ = [
     "FrozenClock",
     "Guard",
     "MemoryLog",
+    "MemoryLookups",
     "guard_core",
     "mask_tools",
 ]

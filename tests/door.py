@@ -14,8 +14,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tests.zygote import Forked, Zygote
 
 REPO = Path(__file__).parent.parent
 BANK_POLICY = REPO / "policies" / "bank.yaml"
@@ -95,7 +98,7 @@ def free_port() -> int:
 class Running:
     """A process that serves on a port; its output is in ``log``."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     port: int
     log: Path
 
@@ -126,14 +129,25 @@ def start(arguments: list[str], port: int, log: Path, *, env: Mapping[str, str] 
             start_new_session=True,
             env={**os.environ, **(env or {})},
         )
-    running = Running(process, port, log)
+    return _listening(Running(process, port, log))
+
+
+@cache
+def _zygote() -> Zygote:
+    """What gateways are forked from; it ends with this process, whose pipe it reads."""
+    return Zygote()
+
+
+def _listening(running: Running) -> Running:
+    """Waits until it accepts connections."""
+    process, port, log = running.process, running.port, running.log
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"the server ended at once:\n{log.read_text()[-2000:]}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return running
-        time.sleep(0.05)
+        time.sleep(0.02)
     running.stop()
     raise AssertionError(f"the server does not listen:\n{log.read_text()[-2000:]}")
 
@@ -182,10 +196,15 @@ class Gateway:
         return self.folder / "privguard.db"
 
     def start(self) -> Gateway:
+        log = self.folder / "gateway.log"
+        if not self.wrapper and self.workers == 1:  # loading alone costs a start two seconds
+            forked = Forked(_zygote(), self.config, log, self.env)
+            self.running = _listening(Running(forked, self.port, log))
+            return self
         arguments = [*self.wrapper, sys.executable, "-m", "privguard", "serve", "--config", str(self.config)]
         if self.workers > 1:
             arguments += ["--workers", str(self.workers)]
-        self.running = start(arguments, self.port, self.folder / "gateway.log", env=self.env)
+        self.running = start(arguments, self.port, log, env=self.env)
         return self
 
     def stop(self) -> None:
@@ -232,7 +251,7 @@ class Gateway:
         from privguard.audit.verify import verify_log
 
         leaves, size, root = self._log()
-        verified = verify_log(leaves, size, root)
+        verified = verify_log(lambda: leaves, size, root)
         assert verified.ok, verified
         return size
 
@@ -268,6 +287,7 @@ def make_gateway(
         policy: text of the policy; the bank profile if there is none.
         gateway: further lines of ``[gateway]``; ``extra``: further sections.
     """
+    from privguard.audit.signing_keys import new_signing_keys
     from privguard.crypto.keyring import new_keyring
     from privguard.store import schema
 
@@ -277,12 +297,16 @@ def make_gateway(
         f'[gateway]\nlisten = "127.0.0.1:{port}"\nmode = "{mode}"\n{gateway}\n'
         f'[[systems]]\nname = "crm"\nupstream = "http://127.0.0.1:{upstream_port}"\npolicy = "policy.yaml"\n'
         f'{identity}\n[store]\nurl = "sqlite+aiosqlite:///privguard.db"\n'
-        f'[audit]\norigin = "test.invalid/log"\n[keys]\nprovider = "file"\nfile = "keys.json"\n{extra}\n'
+        f'[audit]\norigin = "test.invalid/log"\nsigning_keys = "signing.json"\n'
+        f'[keys]\nprovider = "file"\nfile = "keys.json"\n{extra}\n'
     )
     (folder / "policy.yaml").write_text(policy if policy is not None else BANK_POLICY.read_text())
     keys = folder / "keys.json"
     keys.write_bytes(new_keyring(os.urandom))
     keys.chmod(0o600)
+    signing = folder / "signing.json"
+    signing.write_bytes(new_signing_keys(os.urandom))
+    signing.chmod(0o600)
     made = Gateway(folder, port, upstream_port)
     schema.upgrade(f"sqlite+aiosqlite:///{made.database}")
     return made

@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,24 +28,62 @@ class Zygote:
 
     def __init__(self) -> None:
         self._forked: list[int] = []
+        self._asking = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def fork(self, config: Path, log: Path) -> int:
+    def fork(self, config: Path, log: Path, env: Mapping[str, str] | None = None) -> int:
         """Starts `privguard serve` in a process group of its own, its output in a file; gives its pid."""
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("no pipes")
-        self._process.stdin.write(json.dumps([str(config), str(log)]) + "\n")
-        self._process.stdin.flush()
-        self._forked.append(int(self._process.stdout.readline()))
-        return self._forked[-1]
+        pid = self._ask([str(config), str(log), dict(env or {})])
+        assert pid is not None
+        self._forked.append(pid)
+        return pid
+
+    def ended(self, pid: int) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._ask(pid)
 
     def close(self) -> None:
         for pid in self._forked[-1:]:  # the others' numbers may be somebody else's by now
             if alive(pid):
                 kill(pid)
         self._process.communicate()
+
+    def _ask(self, question: object) -> int | None:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("no pipes")
+        with self._asking:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            answer: int | None = json.loads(self._process.stdout.readline())
+        return answer
+
+
+class Forked:
+    """What ``subprocess.Popen`` would be of a process that a zygote forked."""
+
+    def __init__(self, source: Zygote, config: Path, log: Path, env: Mapping[str, str]) -> None:
+        self._source = source
+        self._ended: int | None = None
+        self.pid = source.fork(config, log, env)
+
+    def poll(self) -> int | None:
+        if self._ended is None:
+            self._ended = self._source.ended(self.pid)
+        return self._ended
+
+    def wait(self, timeout: float = 60) -> int:
+        until = time.monotonic() + timeout
+        while (ended := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("privguard serve", timeout)
+            time.sleep(0.005)
+        return ended
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
 
 
 @contextmanager
@@ -61,19 +100,23 @@ def kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     until = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists():
+    while alive(pid):
         if time.monotonic() > until:
             raise RuntimeError("does not end")
         time.sleep(0.002)
 
 
 def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Whether it runs; who has ended and was not asked about yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
-def _serve(config: str, log: str) -> None:
+def _serve(config: str, log: str, env: Mapping[str, str]) -> None:
     os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.update(env)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -87,12 +130,16 @@ def _serve(config: str, log: str) -> None:
 
 def _main() -> None:
     exec(PRELOAD)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets who ended
     for line in sys.stdin:
+        question = json.loads(line)
+        if isinstance(question, int):
+            pid, status = os.waitpid(question, os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if pid else None), flush=True)
+            continue
         pid = os.fork()
         if pid == 0:
             try:
-                _serve(*json.loads(line))
+                _serve(*question)
             finally:
                 os._exit(1)
         print(pid, flush=True)

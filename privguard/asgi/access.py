@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import AnyStr, Final
 
 from privguard.asgi.answer import ABSENT, GovernedAnswer, StoppedError
 from privguard.asgi.canonical import Target, read_target
@@ -24,12 +24,14 @@ from privguard.errors import (
     MalformedRequestError,
     PolicyUnavailableError,
     PrivguardError,
+    StepUpRequiredError,
     UnauthenticatedError,
     UnreadableResponseError,
     contained,
 )
 from privguard.exchange import Exchange
 from privguard.guard import AsyncGuard, Door
+from privguard.identity.directory import NotAdmittedError
 from privguard.masking import PagingRewrite
 from privguard.model import AccessRequest, AuditReceipt, Verb
 
@@ -98,7 +100,8 @@ class Access:
             await self._pass(came)
             return
         shadow = self._answer(exchange, target, _nowhere)
-        if not exchange.verb.writes and asks_less(target.method, self._scope["headers"]):
+        less = exchange.narrowed is not None or asks_less(target.method, self._scope["headers"])
+        if less and not exchange.verb.writes:
             await self._ask(shadow.take, self._governed_scope(target), shadow, _no_body)
             await self._shadowed(exchange, shadow)
             await self._pass(came)
@@ -128,17 +131,31 @@ class Access:
         """
         said = read_said(self._scope["headers"], target.query if self._door.query_forms else ())
         body = await self._request_body(target.method)
-        exchange.identified(await self._door.identity.identify(target, self._scope["headers"], body))
+        try:
+            actor = await self._door.identity.identify(target, self._scope["headers"], body)
+        except NotAdmittedError as error:  # it is known who it is, and to be on record
+            exchange.identified(error.actor)
+            raise
+        exchange.identified(actor)
         if self._door.query_forms:
             target = target.without(_QUERY_FORMS)
-        exchange.decide(_request(target, said), self._core.clock.now_us())
+        grant = await self._guard.grant(said.grant)
+        exchange.decide(
+            _request(target, said, self._door.zone(self._scope)), self._core.clock.now_us(), grant
+        )
         if target.query:
             target = target.without(frozenset(name for name, _ in target.query) - exchange.passing)
+        if exchange.lookups:
+            await self._guard.take_lookup(exchange)
+        if exchange.narrowed is not None:
+            target = target.narrowed(*exchange.narrowed)
         if not exchange.verb.writes:
             if body:
                 raise MalformedRequestError(
                     "A request that reads has no body here: its conditions would go unjudged."
                 )
+            if exchange.hangs_on:
+                await self._judge_parent(exchange, target)
             return target
         current = await self._current(exchange, target)
         _, coding = media_of(self._scope["headers"])
@@ -147,7 +164,8 @@ class Access:
                 "A coded request body cannot be judged: send it without Content-Encoding."
             )
         exchange.judge_write(content_type_of(self._scope["headers"]), body, current)
-        intent = await self._guard.record(exchange.intent(self._core.clock.now_us()))
+        claim, _ = self._core.spending(exchange)
+        intent = await self._guard.record(exchange.intent(self._core.clock.now_us()), claim)
         exchange.intent_recorded(intent, self._core.new_id())
         return target
 
@@ -155,8 +173,25 @@ class Access:
         """The record that a write is about to change, as the upstream has it now."""
         if exchange.verb is Verb.CREATE or not exchange.readable(target.path):
             return None
+        return exchange.single_record(await self._record_at(target, target.path, target.raw_path))
+
+    async def _judge_parent(self, exchange: Exchange, target: Target) -> None:
+        """Judges the record that the target hangs on before anything below it is asked for (M11, M12)."""
+        segments = exchange.hangs_on
+        path = _first(target.path, "/", segments)
+        exchange.seek_parent(path, self._core.clock.now_us())
+        raw_path = _first(target.raw_path, b"/", segments)
+        exchange.judge_parent(await self._record_at(target, path, raw_path))
+
+    async def _record_at(self, target: Target, path: str, raw_path: bytes) -> bytes:
+        """The answer that shows one record, asked for with the caller's credentials.
+
+        Raises:
+            AccessDeniedError: there is none.
+        """
         scope = self._governed_scope(target)
         scope["method"], scope["query_string"] = "GET", b""
+        scope["path"], scope["raw_path"] = path, raw_path
         scope["headers"] = upstream_headers(
             self._scope["headers"], bodiless=True, identity=self._door.credentials
         )
@@ -166,8 +201,8 @@ class Access:
         if whole.status == 401:
             raise UnauthenticatedError("The CRM no longer knows these credentials: sign in again.")
         if whole.status != 200:
-            raise UnreadableResponseError("The upstream did not show the record that the write is for.")
-        return exchange.single_record(whole.body)
+            raise UnreadableResponseError("The upstream did not show the record that this is about.")
+        return whole.body
 
     # towards the app behind
 
@@ -175,7 +210,9 @@ class Access:
         self, exchange: Exchange, target: Target, send: Send, *, head: bool = False
     ) -> GovernedAnswer:
         path = target.raw_path.decode("ascii")
-        paging = PagingRewrite(self._scope["scheme"], target.host, path, target.query)
+        paging = PagingRewrite(
+            self._scope["scheme"], target.host, path, target.query, narrowed=exchange.narrowed is not None
+        )
         return GovernedAnswer(exchange, self._guard, send, self._door.limits, head=head, paging=paging)
 
     async def _ask(self, take: Send, scope: Scope, answer: GovernedAnswer, receive: Receive) -> None:
@@ -245,6 +282,10 @@ class Access:
             receipt = await self._record_refusal(exchange, error)
         except AuditUnavailableError as unavailable:
             error = unavailable
+        if exchange.request.grant and exchange.grant is None and isinstance(error, AccessDeniedError):
+            error.detail = f"The grant does not hold here: it is over, or for something else. {error.detail}"
+        if isinstance(error, StepUpRequiredError):
+            error.challenge = await self._guard.challenge(exchange)
         await self._problem(error, receipt)
 
     async def _record_refusal(self, exchange: Exchange, error: PrivguardError) -> AuditReceipt:
@@ -277,6 +318,11 @@ class Access:
 _QUERY_FORMS: Final = frozenset({"_purpose", "_reveal"})
 
 
+def _first(path: AnyStr, slash: AnyStr, segments: int) -> AnyStr:
+    """The first segments of a path."""
+    return slash.join(path.split(slash)[: segments + 1])
+
+
 async def _no_body() -> Message:
     """``receive`` for a request that is asked beside the caller's own."""
     return {"type": "http.request", "body": b"", "more_body": False}
@@ -286,7 +332,7 @@ async def _nowhere(_message: Message) -> None:
     """Where the masked answer goes in observe mode."""
 
 
-def _request(target: Target, said: Said) -> AccessRequest:
+def _request(target: Target, said: Said, zone: str | None) -> AccessRequest:
     return AccessRequest(
         method=target.method,
         path=target.path,
@@ -297,4 +343,5 @@ def _request(target: Target, said: Said) -> AccessRequest:
         reveal=said.reveal,
         grant=said.grant,
         break_glass=said.break_glass,
+        zone=zone,
     )

@@ -183,10 +183,10 @@ class GovernedAnswer:
         body, offered = bytes(self._held), False
         if self._way is Way.WHOLE:
             masked = self.exchange.mask_json(body, self._paging)
-            body, offered = masked.body, bool(masked.offered)
+            body, offered = masked.body, bool(masked.offers.fields)
         elif self._way is Way.EMPTY:
             self.exchange.mask_empty()
-        receipt = await self._record()
+        receipt = await self._guard.record_access(self.exchange)
         self.exchange.release(receipt)
         await self._open(receipt, len(body), offered=offered)
         body = b"" if self._head else body
@@ -198,16 +198,12 @@ class GovernedAnswer:
 
     async def _part(self, part: Part) -> None:
         self.exchange.mask_part(part, self._guard.core.new_id())
-        receipt = await self._record()
+        receipt = await self._guard.record_access(self.exchange)
         self.exchange.release(receipt)
         if not self.begun:
             await self._open(receipt, None, offered=False)
         if part.body and not self._head:
             await self._send({"type": "http.response.body", "body": part.body, "more_body": True})
-
-    async def _record(self) -> AuditReceipt:
-        event = self.exchange.event(self._guard.core.clock.now_us())
-        return self.exchange.recorded(await self._guard.record(event))
 
     async def _open(self, receipt: AuditReceipt, length: int | None, *, offered: bool) -> None:
         self.begun = True
@@ -218,5 +214,5 @@ class GovernedAnswer:
         if fields := fields_header(self.exchange.shown):
             headers.append((b"privguard-fields", fields))
         if offered:
-            headers.append((b"link", b'</_privguard/stepup/>; rel="privguard-stepup"'))
+            headers.append((b"link", self._guard.link(self.exchange)))
         await self._send({"type": "http.response.start", "status": self.exchange.status, "headers": headers})

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlencode
 
 from msgspec import Struct
 
 from privguard.asgi.messages import Scope
-from privguard.errors import MalformedRequestError
+from privguard.errors import FilterNotPermittedError, MalformedRequestError
 
 MAX_TARGET: Final = 8_192
 """Bytes of path and query together; RFC 9110 §4.1 asks for 8,000 at least."""
@@ -101,6 +101,25 @@ class Target(Struct, frozen=True):
             self.path,
             b"&".join(pairs[at] for at in kept),
             tuple(self.query[at] for at in kept),
+        )
+
+    def narrowed(self, name: str, value: str) -> Target:
+        """The same target with one more parameter.
+
+        Raises:
+            FilterNotPermittedError: it has this parameter with another value.
+        """
+        values = [said for each, said in self.query if each == name]
+        if values == [value]:
+            return self
+        if values:
+            raise FilterNotPermittedError(
+                f"{name} is set by the policy for this actor: leave it out.", parameters=(name,)
+            )
+        added = urlencode([(name, value)]).encode()
+        raw_query = b"&".join(filter(None, (self.raw_query, added)))
+        return Target(
+            self.method, self.host, self.raw_path, self.path, raw_query, (*self.query, (name, value))
         )
 
 

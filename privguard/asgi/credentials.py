@@ -11,13 +11,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from privguard.asgi.headers import header_map
+from privguard.asgi.issuer import FETCH_S, ask_issuer, check_url
 from privguard.asgi.messages import RawHeaders
 from privguard.asgi.tokens import IssuerKeys, TokenIdentity, bearer_token
 from privguard.config import DemoAccount, JwtSettings, Settings, WhoAmISettings
-from privguard.errors import ConfigError, UnauthenticatedError, UpstreamUnavailableError
+from privguard.errors import ConfigError, UnauthenticatedError
 from privguard.identity import (
     AssuranceMap,
     ClaimMap,
@@ -31,9 +31,6 @@ from privguard.identity import (
 )
 from privguard.model import Principal
 from privguard.ports import Clock, IdentityProvider, RequestTarget
-
-FETCH_S: Final = 5.0
-MAX_KEY_SET: Final = 262_144
 
 
 class ProxyIdentity:
@@ -118,6 +115,12 @@ def _demo_actor(account: DemoAccount) -> Principal:
 
 
 def _by_token(jwt: JwtSettings, clock: Clock, session_key: bytes | None) -> TokenIdentity:
+    rules = TokenRules(issuer=jwt.issuer, audience=(jwt.audience,))
+    return TokenIdentity(issuer_keys(jwt.jwks), rules, *meaning_of(jwt), clock, session_key)
+
+
+def meaning_of(jwt: JwtSettings) -> tuple[ClaimMap, AssuranceMap]:
+    """Where an issuer's claims stand, and which of its words mean which assurance."""
     claims = jwt.claims
     paths = ClaimMap(
         id=claims.id,
@@ -126,13 +129,15 @@ def _by_token(jwt: JwtSettings, clock: Clock, session_key: bytes | None) -> Toke
         client_id=claims.client_id,
         tenant=claims.tenant,
         attributes=tuple(claims.attributes.items()),
+        acr=claims.acr,
+        amr=claims.amr,
+        auth_time=claims.auth_time,
     )
-    words = AssuranceMap(frozenset(jwt.multi_factor), frozenset(jwt.phishing_resistant))
-    rules = TokenRules(issuer=jwt.issuer, audience=(jwt.audience,))
-    return TokenIdentity(_issuer_keys(jwt.jwks), rules, paths, words, clock, session_key)
+    return paths, AssuranceMap(frozenset(jwt.multi_factor), frozenset(jwt.phishing_resistant))
 
 
-def _issuer_keys(jwks: str) -> IssuerKeys:
+def issuer_keys(jwks: str) -> IssuerKeys:
+    """The keys of ``[identity.jwt] jwks``, a file or a URL. Raises ConfigError."""
     if "://" not in jwks:
         file = Path(jwks)
 
@@ -143,25 +148,8 @@ def _issuer_keys(jwks: str) -> IssuerKeys:
             return IssuerKeys(read, known=file.read_bytes())
         except OSError as error:
             raise ConfigError(f"{file}: {error.strerror}. Name the key set in [identity.jwt] jwks.") from None
-    url = urlsplit(jwks)
-    if url.scheme != "https" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
-        raise ConfigError("[identity.jwt] jwks: fetch keys over https, or whoever is in between names them.")
-    from privguard.asgi.fetch import HttpUpstream, read_whole  # aiohttp is an extra
-
-    issuer = HttpUpstream("of the issuer", f"{url.scheme}://{url.netloc}", begin_s=FETCH_S, idle_s=FETCH_S)
-    target = (url.path + (f"?{url.query}" if url.query else "") or "/").encode("ascii")
-
-    async def fetch() -> bytes:
-        response = await issuer.send("GET", target, [(b"accept", b"application/json")])
-        try:
-            if response.status != 200:
-                raise UpstreamUnavailableError("The issuer's key set cannot be fetched.")
-            return await read_whole(response, MAX_KEY_SET)
-        finally:
-            response.close()
-            await issuer.close()  # the next fetch is minutes away
-
-    return IssuerKeys(fetch)
+    check_url(jwks, "[identity.jwt] jwks")
+    return IssuerKeys(lambda: ask_issuer(jwks))
 
 
 def _unnamed(whoami: WhoAmISettings) -> frozenset[bytes]:

@@ -216,7 +216,7 @@ def onward_headers(
     gone = dropped | _HOP_BY_HOP | _CLIENT_ADDRESS | _named_in_connection(headers)
     kept = [
         header
-        for header in without_vouching(headers, dropped)
+        for header in without_vouching(_without_own_cookies(headers), dropped)
         if header[0] not in gone and not header[0].startswith((b"x-forwarded", b"x_forwarded"))
     ]
     kept += (
@@ -225,6 +225,23 @@ def onward_headers(
         (b"x-forwarded-host", host.encode("latin-1")),
         (b"via", b"1.1 privguard"),
     )
+    return kept
+
+
+OWN_COOKIES: Final = b"__Host-privguard"
+"""What the names of the gateway's own cookies begin with; they are for nobody behind it."""
+
+
+def _without_own_cookies(headers: RawHeaders) -> RawHeaders:
+    if not any(name == b"cookie" and OWN_COOKIES in value for name, value in headers):
+        return headers
+    kept = []
+    for name, value in headers:
+        if name == b"cookie":
+            crumbs = [crumb.strip() for crumb in value.split(b";")]
+            value = b"; ".join(crumb for crumb in crumbs if not crumb.startswith(OWN_COOKIES))
+        if value or name != b"cookie":
+            kept.append((name, value))
     return kept
 
 

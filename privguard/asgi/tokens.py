@@ -19,6 +19,7 @@ from privguard.identity import (
     ClaimMap,
     TokenRules,
     UnknownKeyError,
+    VerifiedToken,
     read_keys,
     read_principal,
     session_name,
@@ -83,6 +84,16 @@ class IssuerKeys:
         await self._fetched()
         return self._keys if self._keys is not before else None
 
+    async def verify(self, token: str, rules: TokenRules, now: int) -> VerifiedToken:
+        """``verify_token`` by the keys as known, or by newer ones where the token names one of these."""
+        try:
+            return verify_token(token, await self.keys(), rules, now)
+        except UnknownKeyError:
+            newer = await self.newer()
+            if newer is None:
+                raise
+            return verify_token(token, newer, rules, now)
+
     async def _fetched(self) -> None:
         if (fetch := self._begin()) is not None:
             await asyncio.shield(fetch)
@@ -142,17 +153,11 @@ class TokenIdentity:
             self._verified_with = keys
         actor = self._known.get(digest, now)
         if actor is None:
-            actor = await self._verify(token, digest, keys, now)
+            actor = await self._verify(token, digest, now)
         return actor
 
-    async def _verify(self, token: str, digest: bytes, keys: KeySet, now: int) -> Principal:
-        try:
-            verified = verify_token(token, keys, self._rules, now)
-        except UnknownKeyError:
-            newer = await self._keys.newer()
-            if newer is None:
-                raise
-            verified = verify_token(token, newer, self._rules, now)
+    async def _verify(self, token: str, digest: bytes, now: int) -> Principal:
+        verified = await self._keys.verify(token, self._rules, now)
         sid = verified.claims.get("sid")
         own = sid if isinstance(sid, str) and sid else digest.hex()
         actor = read_principal(

@@ -72,6 +72,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def parents(row: Sequence[bytes]) -> list[bytes]:
+    """The nodes above an even row of nodes; ``node_hash`` written out, for to call it costs as much again."""
+    return [sha256(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=True)]
+
+
 def needed(tree: Tree, leaves: int) -> Iterator[Span]:
     """What must be handed to ``extend`` with so many more ``leaves``: begun tiles that they will fill."""
     for level in count():
@@ -123,9 +128,7 @@ def extend(
             row.insert(0, edge.pop())
         if len(row) & 1:
             grown.append(row.pop())
-        row = [
-            sha256(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=True)
-        ]
+        row = parents(row)
         start, height = start >> 1, height + 1
     return Tree(tree.size + len(hashes), tuple(reversed(grown))), tiles
 

@@ -10,7 +10,7 @@ An access becomes a leaf in two steps, for its place in the log is known only un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,7 +18,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from privguard.errors import AuditUnavailableError
-from privguard.model import AccessEvent, Disclosure, FieldShown, Outcome, SubjectRef, View
+from privguard.model import (
+    AccessEvent,
+    Disclosure,
+    EpochBegun,
+    FieldShown,
+    MapRoot,
+    Outcome,
+    SubjectRef,
+    View,
+)
 
 VERSION: Final = 1
 MAX_LEAF: Final = 65_534
@@ -35,7 +44,11 @@ _SUBJECT_ROOM: Final = 64
 _PLACE_ROOM: Final = 160
 """Bytes that the keys can take which are known only with the place: ts, skew, detail."""
 _LABELS: Final = tuple(view.label for view in View)
-_VIEWS: Final = {view.label: view for view in View}
+_VIEWS: Final = {view.label: view.value for view in View}
+# Python 3.11 looks a member of an enumeration up in Python: half a microsecond an entry.
+_PERMITTED: Final = Outcome.PERMITTED.value
+_WITHHELD: Final = View.WITHHELD.value
+_CLEAR: Final = View.CLEAR.value
 
 
 class Group(Struct, kw_only=True, omit_defaults=True):
@@ -58,18 +71,22 @@ class Leaf(Struct, kw_only=True, omit_defaults=True):
     """What a leaf says; keys are declared in sorted order, which is the order they are written in.
 
     Attributes:
+        about: what an act of administration was about: see ``model.AccessEvent``.
         detail: SHA-256 of the encrypted detail in hex, or empty.
         ts: log time in microseconds since the epoch, UTC; never less than the leaf's before it.
         skew: the writer's clock minus ``ts``, where they differ (L07).
         v: version of this format.
     """
 
+    about: Mapping[str, str] = {}
     action: str
     actor: str
     detail: str = ""
+    epoch: EpochBegun | None = None
     groups: list[Group] = []
     id: str
     intent: int | None = None
+    map: MapRoot | None = None
     missing: Sequence[str] = ()
     mode: str = "enforce"
     outcome: str
@@ -163,13 +180,13 @@ def subject_columns(leaf: Leaf, index: int) -> Iterable[tuple[int, str, int, int
 
 
 def _strongest(leaf: Leaf, group: Group) -> int:
-    if not leaf.outcome == group.outcome == Outcome.PERMITTED:
-        return View.WITHHELD
+    if not leaf.outcome == group.outcome == _PERMITTED:
+        return _WITHHELD
     views = group.fields.values()
     if "clear" in views:
-        return View.CLEAR
+        return _CLEAR
     try:
-        return max((_VIEWS[view.partition(":")[0]] for view in views), default=View.WITHHELD)
+        return max((_VIEWS[view.partition(":")[0]] for view in views), default=_WITHHELD)
     except KeyError:
         raise LeafError("a view that this version does not know") from None
 
@@ -185,7 +202,7 @@ def link(draft: Draft, tokens: Sequence[Iterable[str]], heads: dict[str, Head], 
         ts: log time; the draft's own is what the writer's clock said.
     """
     leaf = draft.leaf
-    leaf.skew, leaf.ts = leaf.ts - ts, ts
+    leaf.skew, leaf.ts = leaf.ts + leaf.skew - ts, ts  # the same again where a batch is tried again
     entries: dict[str, tuple[str, int, int]] = {}
     for group, named in zip(leaf.groups, tokens, strict=True):
         distinct = dict.fromkeys(named)
@@ -276,11 +293,14 @@ def _room(draft: Draft) -> tuple[int, bytes]:
 
 def _draft(event: AccessEvent) -> Draft:
     leaf = Leaf(
+        about=event.about,
         action=event.action,
         actor=event.actor,
+        epoch=event.epoch,
         groups=[_group(disclosure) for disclosure in event.disclosures],
         id=event.event_id,
         intent=event.intent,
+        map=event.map,
         missing=event.missing,
         mode=event.mode,
         outcome=event.outcome.value,

@@ -16,6 +16,13 @@ _COMMANDS = {
     "serve": "Run the gateway.",
     "doctor": "Check configuration, policy, keys, store, clock, upstream, identity and disk.",
     "policy": "Check, test and explain policies.",
+    "audit": "Search, show, report and export the trail; every look is on it.",
+    "witness": "Cosign checkpoints of logs, on another machine than theirs.",
+    "client": "Hold, erase, or hand out what the log knows of a client.",
+    "directory": "Import and show the staff directory: roles, training, assignments, cover.",
+    "factor": "Invite staff to enrol a second factor, list what they have, ask for a reset.",
+    "grant": "Revoke grants, and review those of who broke the glass.",
+    "keys": "Make, list, rotate and retire the keys that wrap clients' keys.",
     "db": "Bring the store's tables up to date, or say where they stand.",
 }
 _GATEWAY = frozenset({"aiohttp", "httptools", "prometheus_client", "uvicorn", "uvloop", "multidict", "yarl"})

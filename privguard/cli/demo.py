@@ -34,6 +34,7 @@ policy = "policy.yaml"
 
 [audit]
 origin = "demo.invalid/log"
+signing_keys = "signing.json"
 
 [identity]
 mode = "demo"
@@ -86,6 +87,7 @@ def _crm() -> Any:
 
 def _prepare(folder: Path, port: int, crm_port: int, samples: Any) -> dict[str, str]:
     """Writes configuration, policy, keys and an empty log; gives the accounts' tokens."""
+    from privguard.audit.signing_keys import new_signing_keys
     from privguard.crypto.keyring import new_keyring
     from privguard.store import schema
 
@@ -113,6 +115,7 @@ def _prepare(folder: Path, port: int, crm_port: int, samples: Any) -> dict[str, 
     write_new(folder / "privguard.toml", text.encode(), secret=True)
     write_new(folder / "policy.yaml", (shipped("policies") / "bank.yaml").read_bytes(), secret=False)
     write_new(folder / "keys.json", new_keyring(os.urandom), secret=True)
+    write_new(folder / "signing.json", new_signing_keys(os.urandom), secret=True)
     schema.upgrade(f"sqlite+aiosqlite:///{folder / 'privguard.db'}")
     return tokens
 

@@ -27,7 +27,7 @@ _DISK_FLOOR = 1 << 30
 @config_option
 @json_option
 def doctor(config: Path, as_json: bool) -> None:
-    """Check configuration, policy, keys, store, clock, upstream, identity and disk; exit 1 if any fails."""
+    """Check configuration, policy, keys, store, clock, signing, upstream, identity, staff, disk."""
     failed = False
     for name, said, fine in _checks(config):
         failed = failed or not fine
@@ -51,8 +51,10 @@ def _checks(config: Path) -> Iterator[tuple[str, str, bool]]:
         ("policy", _policy),
         ("keys", _keys),
         ("store", _store),
+        ("signing", _signing),
         ("upstream", _upstream),
         ("identity", _identity),
+        ("staff", _staff),
         ("disk", _disk),
     )
     for name, check in checks:
@@ -90,6 +92,20 @@ def _store(settings: Settings) -> str:
             f"{size} entries; this machine's clock is {ahead_s:.0f} s behind the last one. Set the clock."
         )
     return f"{size} entries, tables and tree agree, clock agrees"
+
+
+def _signing(settings: Settings) -> str:
+    """Whether the log as it stands can be signed, and what was published of it last; signs nothing."""
+    from privguard.bootstrap import log_signers, open_publisher
+    from privguard.store.engine import Store
+    from privguard.store.tree_reader import TreeReader
+
+    if not log_signers(settings):
+        return "UNSIGNED: nobody can tell this log from another. Name [audit] signing_keys."
+    open_publisher(settings)  # the witnesses' keys and their quorum
+    published = TreeReader(Store(settings.store.url)).published()
+    last = f"last checkpoint at {published.size} entries" if published is not None else "no checkpoint yet"
+    return f"{last}, {len(settings.audit.witnesses)} witnesses"
 
 
 def _upstream(settings: Settings) -> str:
@@ -140,6 +156,21 @@ def _identity(settings: Settings) -> str:
             "Correct [identity.upstream] whoami."
         )
     return f"the CRM's {whoami.whoami} answers {status} to a request without credentials"
+
+
+def _staff(settings: Settings) -> str:
+    from privguard.store.directory import members
+    from privguard.store.engine import Store
+
+    if not settings.directory.required:
+        return "whoever the identity vouches for; [directory] required is off"
+    count = members(Store(settings.store.url))
+    if not count:
+        raise ConfigError(
+            "The directory is empty and [directory] required is on, so everybody is refused:"
+            " `privguard directory import`."
+        )
+    return f"{count} in the directory"
 
 
 def _disk(settings: Settings) -> str:

@@ -39,6 +39,9 @@ url = "sqlite+aiosqlite:///privguard.db"
 
 [audit]
 origin = "privguard.invalid/log"   # a name of your own, for ever: it stands in every receipt
+signing_keys = "signing.json"
+signer_state = "signer.state"      # what was signed last: keep it apart from the database and its backups
+statement_signer = "statement.pem" # signs clients' statements; put your authority's certificate in its place
 
 [keys]
 provider = "file"
@@ -52,7 +55,10 @@ file = "keys.json"
 @click.option("--profile", default="bank", show_default=True, help="Policy to start from.")
 def init(folder: Path, upstream: str, profile: str) -> None:
     """Write privguard.toml, a policy with its tests, keys and an empty log into DIR; never overwrites."""
+    from privguard.audit.signing_keys import new_signing_keys
+    from privguard.bootstrap import SystemClock
     from privguard.crypto.keyring import new_keyring
+    from privguard.oversight.pdf import new_signer
     from privguard.store import schema
 
     policies = shipped("policies")
@@ -64,13 +70,15 @@ def init(folder: Path, upstream: str, profile: str) -> None:
         "policy.yaml": (policies / f"{profile}.yaml").read_bytes(),
         "policy_test.yaml": (policies / f"{profile}_test.yaml").read_bytes(),
         "keys.json": new_keyring(os.urandom),
+        "signing.json": new_signing_keys(os.urandom),
+        "statement.pem": new_signer("privguard", SystemClock().today()),
     }
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (*files, "privguard.db"):
         if (folder / name).exists():
             raise ConfigError(f"{folder / name} is there already and is left alone. Choose another folder.")
     for name, content in files.items():
-        write_new(folder / name, content, secret=name == "keys.json")
+        write_new(folder / name, content, secret=name in ("keys.json", "signing.json", "statement.pem"))
         click.echo(f"wrote {folder / name}")
     schema.upgrade(f"sqlite+aiosqlite:///{folder.resolve() / 'privguard.db'}")
     click.echo(f"made  {folder / 'privguard.db'}: the log, empty")

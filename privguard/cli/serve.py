@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,13 @@ from privguard.cli.options import config_option
 if TYPE_CHECKING:
     from privguard.asgi.messages import ASGIApp
     from privguard.bootstrap import Wiring
-    from privguard.policy import Policy
+    from privguard.gateway.login import Login
+    from privguard.ports import IdentityProvider
+    from privguard.store.map_keeper import MapKeeper
+    from privguard.store.publisher import Publisher
+
+MAP_S = 60.0
+"""How often the map's root goes into the log, where it changed."""
 
 
 @click.command()
@@ -42,12 +49,18 @@ def serve(config: Path, workers: int, json_logs: bool) -> None:
 
 def assemble(wiring: Wiring) -> ASGIApp:
     """The gateway of a wiring."""
+    from privguard.asgi.admission import StaffIdentity
     from privguard.asgi.whoami import WhoAmIIdentity
+    from privguard.bootstrap import open_publisher
     from privguard.gateway import create_app
     from privguard.gateway.upstream import upstream_app
+    from privguard.store.engine import Store
+    from privguard.store.map_keeper import MapKeeper
+    from privguard.store.tree_reader import TreeReader
 
     upstream = upstream_app(wiring.settings)
     identity = wiring.guard.core.door.identity if wiring.guard.core.door is not None else None
+    identity = identity.inner if isinstance(identity, StaffIdentity) else identity
 
     async def close() -> None:
         await upstream.close()
@@ -55,9 +68,50 @@ def assemble(wiring: Wiring) -> ASGIApp:
             await identity.close()
         await asyncio.to_thread(wiring.close)
 
+    publisher, store = open_publisher(wiring.settings), Store(wiring.settings.store.url)
+    watch = {"policy-watch-failed": wiring.policy_file.refresh, "key-watch-failed": wiring.key_watch.refresh}
+    if publisher is not None:
+        sign = functools.partial(_sign, wiring, publisher, MapKeeper(store), [time.monotonic()])
+        watch["publishing-failed"] = sign
     return create_app(
-        wiring.guard, upstream, refresh=wiring.policy_file.refresh, check=wiring.log.check, close=close
+        wiring.guard,
+        upstream,
+        watch=watch,
+        check=wiring.log.check,
+        tree=TreeReader(store),
+        close=close,
+        login=_login(wiring),
+        authority=(wiring.authority.granting, wiring.authority.enrolment),
     )
+
+
+def _login(wiring: Wiring) -> tuple[Login, IdentityProvider] | None:
+    from privguard.asgi.admission import StaffIdentity
+    from privguard.gateway.login import Login
+
+    jwt, core = wiring.settings.identity.jwt, wiring.guard.core
+    if wiring.settings.identity.mode != "jwt" or jwt is None or jwt.login is None:
+        return None
+    key, session_key = wiring.keyring.derive("login"), wiring.keyring.derive("session")
+    login = Login(jwt, jwt.login, core.clock, core.entropy, key, session_key)
+    if core.directory is None:
+        return login, login
+    return login, StaffIdentity(login, core.directory, core.clock, deadline_s=core.deadline_s)
+
+
+def _sign(wiring: Wiring, publisher: Publisher, keeper: MapKeeper, committed: list[float]) -> None:
+    """Signs the log as it is now, with the map once a minute; says which witnesses did not sign."""
+    from privguard.oversight.completeness import commit_map
+    from privguard.telemetry import logger
+
+    if time.monotonic() - committed[-1] >= MAP_S:
+        committed[:] = [time.monotonic()]
+        core = wiring.guard.core
+        commit_map(keeper, wiring.log, core.clock, core.entropy, core.deadline_s)
+    before = publisher.complaints
+    publisher.publish(int(time.time()))
+    if publisher.complaints != before:
+        logger().warning("witnesses-missing", **publisher.complaints)
 
 
 def _worker(config: Path, json_logs: bool) -> ASGIApp:
@@ -80,19 +134,11 @@ def _announce(wiring: Wiring) -> None:
         mode=settings.gateway.mode,
         policy=policy.digest[:12] if policy else "",
     )
-    if policy is not None and (idle := _idle(policy)):
-        logger().warning("not-enforced", keys=", ".join(idle), meaning="this version only checks their form")
+    if settings.audit.signing_keys is None:
+        logger().warning(
+            "unsigned-log", meaning="no [audit] signing_keys: nobody can tell it from another log"
+        )
     if settings.gateway.mode == "observe":
         logger().warning("observe-mode", meaning="nothing is masked or refused; everything is recorded")
     if settings.identity.mode == "demo":
         logger().warning("DEMO-IDENTITY", meaning="tokens are no secret: never with real data")
-
-
-def _idle(policy: Policy) -> list[str]:
-    """Keys of the policy that nothing enforces yet: whoever wrote them must not rely on them."""
-    written = {
-        "budgets": bool(policy.budgets),
-        "break_glass": policy.break_glass is not None,
-        "quota": any(rule.quota is not None for rule in policy.rules),
-    }
-    return [key for key, there in written.items() if there]

@@ -189,7 +189,7 @@ def _entry(reader: LogReader) -> str:
 
 def _verified(reader: LogReader) -> bool:
     size, root = reader.head()
-    found = verify_log((leaf for _, leaf in reader.entries()), size, root)
+    found = verify_log(lambda: (leaf for _, leaf in reader.entries()), size, root)
     click.echo(f"\nThe offline verifier read {found.size} entries and ", nl=False)
     click.echo(
         f"{'computed the same root' if found.ok else f'found them wrong: {found.kind}'}: {found.root.hex()}"

@@ -24,7 +24,7 @@ def subject_token(data_key: bytes) -> str:
 
 def client_ref(key: bytes, kind: str, client: str) -> str:
     """The name (43 characters) a client's data key is looked up by; ``key`` is derived per tenant."""
-    return _text(hmac.digest(key, joined(kind, client), "sha256"))
+    return _text(hmac.new(key, joined(kind, client), "sha256").digest())  # see envelope.subkey
 
 
 class FieldTokens:

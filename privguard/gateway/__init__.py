@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from privguard.asgi import PrivacyMiddleware
 from privguard.asgi.messages import ASGIApp, Receive, Scope, Send
-from privguard.gateway.own import PREFIX, own_routes
-from privguard.guard import Guard
+from privguard.authority.enrolment import Enrolment
+from privguard.authority.granting import Granting
+from privguard.errors import PrivguardError
+from privguard.gateway.login import Login, add_login
+from privguard.gateway.own import PREFIX, PublicTree, own_routes
+from privguard.gateway.stepup import add_stepup
+from privguard.guard import AsyncGuard, Guard
+from privguard.ports import IdentityProvider
 from privguard.telemetry import logger
 
 REFRESH_S = 1.0
-"""How often the policy file is looked at."""
+"""How often files are looked at again, and the log is signed."""
 
 
 class Gateway:
@@ -32,37 +38,56 @@ def create_app(
     guard: Guard,
     upstream: ASGIApp,
     *,
-    refresh: Callable[[], None],
+    watch: Mapping[str, Callable[[], None]],
     check: Callable[[], None],
+    tree: PublicTree,
     close: Callable[[], Awaitable[None]],
+    login: tuple[Login, IdentityProvider] | None = None,
+    authority: tuple[Granting, Enrolment] | None = None,
 ) -> ASGIApp:
     """The gateway as an ASGI app.
 
     Args:
         upstream: the CRM, e.g. ``UpstreamApp``; its lifespan is not run.
-        refresh: looks at the policy file again.
+        watch: work that is done once a second, each by itself, under the name its failure is logged by.
         check: raises where the store takes no entries; may block.
+        tree: what anybody may read of the log.
         close: awaited at the end.
+        authority: who issues grants and enrols factors; None: clear values are not to be had.
+        login: how staff sign in to the gateway's own pages, and who they are there; None: they do not.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(refresh))
+        watching = [asyncio.create_task(_watch(failed, work)) for failed, work in watch.items()]
         try:
             yield
         finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
             await close()
 
-    return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own_routes(guard, check, lifespan))
+    own = own_routes(guard, check, tree, lifespan)
+    if login is not None:
+        add_login(own, AsyncGuard(guard.core), *login)
+    door = guard.core.door
+    if authority is not None and door is not None:
+        add_stepup(own, door.identity, *authority, guard.core.clock.now_us)
+    return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own)
 
 
-async def _watch(refresh: Callable[[], None]) -> None:
+async def _watch(failed: str, work: Callable[[], None]) -> None:
+    said = ""
     while True:
         await asyncio.sleep(REFRESH_S)
+        cause = ""
         try:
-            await asyncio.to_thread(refresh)
+            await asyncio.to_thread(work)
+        except PrivguardError as error:
+            cause = error.detail
         except Exception as error:  # noqa: BLE001  # the watch must outlive whatever a file system does
-            logger().error("policy-watch-failed", cause=type(error).__name__)
+            cause = type(error).__name__
+        if cause and cause != said:
+            logger().error(failed, cause=cause)
+        said = cause

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from privguard.asgi.problem import problem_response
+from privguard.audit.tiles import TileError, span_of, within
+from privguard.errors import AccessDeniedError, NotOnRecordError, PrivguardError, StoreUnavailableError
 from privguard.guard import Guard
+from privguard.store.tree_reader import Published
 
 PREFIX: Final = "/_privguard/"
 
@@ -33,6 +37,14 @@ class AccessCollector:
         yield accesses
         in_force = self._core.policy is not None
         yield GaugeMetricFamily("privguard_policy_in_force", "1 while a policy is in force.", value=in_force)
+
+
+class PublicTree(Protocol):
+    """What anybody may read of the log."""
+
+    def published(self) -> Published | None: ...
+
+    def entries(self, level: int, start: int, stop: int) -> Sequence[bytes]: ...
 
 
 class Readiness:
@@ -66,11 +78,12 @@ class Readiness:
             asked.set_result(True)
 
 
-def own_routes(guard: Guard, check: Callable[[], None], lifespan: Any) -> FastAPI:
+def own_routes(guard: Guard, check: Callable[[], None], tree: PublicTree, lifespan: Any) -> FastAPI:
     """The app of the routes below ``/_privguard/``.
 
     Args:
         check: raises where the store takes no entries; may block.
+        tree: what anybody may read of the log: hashes and signed checkpoints.
     """
     app = FastAPI(
         title="privguard",
@@ -102,4 +115,44 @@ def own_routes(guard: Guard, check: Callable[[], None], lifespan: Any) -> FastAP
         """Counts for Prometheus."""
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
+    def log(path: str) -> Response:
+        """The log as C2SP tlog-tiles has it: the signed checkpoint, and tiles of hashes; no entries."""
+        if path.startswith("tile/entries/"):
+            return problem(AccessDeniedError("Entries are for auditors: `privguard audit export --bundle`."))
+        try:
+            found, lasting = tree_file(tree, path)
+        except StoreUnavailableError as error:
+            return problem(error)
+        if found is None:
+            return problem(NotOnRecordError("There is no such tile or checkpoint (yet)."))
+        caching = "public, max-age=31536000, immutable" if lasting else "no-store"
+        media = "text/plain; charset=utf-8" if path == "checkpoint" else "application/octet-stream"
+        return Response(found, media_type=media, headers={"cache-control": caching})
+
+    app.add_api_route(f"{PREFIX}log/{{path:path}}", log, methods=["GET", "HEAD"], response_model=None)
     return app
+
+
+def tree_file(tree: PublicTree, path: str) -> tuple[bytes | None, bool]:
+    """A file of the log, or None; and whether it will never change. Blocks on the store.
+
+    Raises:
+        StoreUnavailableError: it cannot be read.
+    """
+    published = tree.published()
+    if published is None or path == "checkpoint":
+        return (None if published is None else published.note), False
+    try:
+        span = span_of(path)
+    except TileError:
+        return None, False
+    if not within(span, published.size):
+        return None, False
+    return b"".join(tree.entries(span.level, span.start, span.stop)), True
+
+
+def problem(error: PrivguardError) -> Response:
+    """A refusal of our own routes; it is not about anybody's data, so it has no receipt."""
+    status, headers, body = problem_response(error, None)
+    fixed = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    return Response(body, status, {name: value for name, value in fixed.items() if name != "content-length"})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final
 
 from privguard.asgi.fetch import Body, HttpUpstream, Upstream, UpstreamResponse, tls_context
 from privguard.asgi.headers import onward_headers, returned_headers
 from privguard.asgi.messages import Message, RawHeaders, Receive, Scope, Send
+from privguard.asgi.zones import caller_address, networks
 from privguard.config import OwnCredentials, Settings
 from privguard.errors import ConfigError, UpstreamUnavailableError
 
@@ -76,7 +77,7 @@ class UpstreamApp:
         headers = onward_headers(
             scope["headers"],
             dropped=self._dropped if _streams(body) else self._dropped | {b"content-length"},
-            client=_address(scope, self._trusted),
+            client=caller_address(scope, self._trusted),
             scheme=scope["scheme"],
             host=next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1"),
         )
@@ -93,12 +94,7 @@ def upstream_app(settings: Settings) -> UpstreamApp:
     tls = tls_context(system.tls.ca, system.tls.client_cert) if system.upstream.startswith("https") else None
     begin_s = settings.gateway.deadline_ms / 1000
     own = _own(system.credentials) if isinstance(system.credentials, OwnCredentials) else None
-    try:
-        trusted = tuple(ip_network(address) for address in settings.gateway.trusted_proxies)
-    except ValueError:
-        raise ConfigError(
-            "[gateway] trusted_proxies: each is an IP address or network (10.0.0.0/8)."
-        ) from None
+    trusted = networks(settings.gateway.trusted_proxies, "[gateway] trusted_proxies")
     return UpstreamApp(
         HttpUpstream(system.name, system.upstream, tls=tls, begin_s=begin_s),
         own=own,
@@ -136,23 +132,6 @@ async def _give_back(response: UpstreamResponse, headers: RawHeaders, send: Send
 
 def _streams(body: Body) -> bool:
     return body is not None and not isinstance(body, bytes)
-
-
-def _address(scope: Scope, trusted: tuple[IPv4Network | IPv6Network, ...]) -> str:
-    """The caller's address: the last one in X-Forwarded-For that no trusted proxy has."""
-    peer: str = (scope.get("client") or ("unknown", 0))[0]
-    if not trusted:
-        return peer
-    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    chain = [peer, *(part.strip() for part in reversed(",".join(given).split(",")) if part.strip())]
-    for at, address in enumerate(chain):
-        try:
-            known = any(ip_address(address) in network for network in trusted)
-        except ValueError:  # not an address: believe the one before it only
-            return chain[at - 1] if at else peer
-        if not known:
-            return address
-    return chain[-1]
 
 
 class _Caller:

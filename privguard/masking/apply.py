@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, Struct
 
 from privguard.errors import AccessDeniedError, UnreadableResponseError
 from privguard.masking.envelope import AnswerWalk, Envelope, RefusedError, read_envelope
-from privguard.masking.ledger import Call, Ledger, Refusal, refused
+from privguard.masking.ledger import Call, Ledger, Offers, Refusal, refused
 from privguard.masking.operators import MaskTools
 from privguard.masking.paging import PagingRewrite
 from privguard.masking.paths import route_parameter
@@ -32,7 +32,6 @@ from privguard.model import (
     Decision,
     Disclosure,
     FieldShown,
-    Obligation,
     Outcome,
     Principal,
     SubjectRef,
@@ -56,8 +55,7 @@ class Masked(Struct, frozen=True):
         refused: the ruling on a record that stands alone and was not permitted.
         records: how many records left.
         left_out: how many were left out of lists.
-        offered: paths of fields of which a clear value could be had.
-        missing: obligations that would have to be met for those.
+        offers: clear values that could be had.
     """
 
     body: bytes
@@ -65,8 +63,7 @@ class Masked(Struct, frozen=True):
     refused: Decision | None = None
     records: int = 0
     left_out: int = 0
-    offered: tuple[str, ...] = ()
-    missing: tuple[Obligation, ...] = ()
+    offers: Offers = Offers()
 
 
 def compile_masker(plan: AccessPlan, tools: MaskTools) -> BodyMasker:
@@ -127,8 +124,7 @@ class BodyMasker:
             disclosures=call.ledger.disclosures(),
             records=walk.records,
             left_out=walk.left_out,
-            offered=call.ledger.offered(),
-            missing=call.ledger.missing(),
+            offers=call.ledger.offers(self._plan.shape),
         )
 
     def _fast(self, body: bytes, walk: AnswerWalk, call: Call) -> Any:

@@ -13,7 +13,7 @@ from privguard.masking.paging import PagingRewrite, rewrite
 from privguard.masking.paths import Each, Key, parse_place
 from privguard.masking.tree import Aside, Items, Members, Node, Place, Text, graft
 from privguard.masking.walk import ENCODE, JSON, Reader, parse_text
-from privguard.model import AccessPlan, ResourceShape
+from privguard.model import AccessPlan, Outcome, ResourceShape
 
 _KINDS: Final = ("public", "count", "paging_url", "withhold")
 
@@ -110,6 +110,7 @@ class AnswerWalk:
         self._masker = masker
         self._call = call
         self._paging = paging
+        self._hid = False  # a record whose existence is withheld was among those of a list
         self.records = 0
         self.left_out = 0
 
@@ -134,6 +135,10 @@ class AnswerWalk:
     def several(self, lefts: Sequence[Any]) -> list[Any]:
         """The records of a list that were not refused."""
         kept = [left for left in lefts if not isinstance(left, Refusal)]
+        if len(kept) < len(lefts):
+            self._hid = self._hid or any(
+                left.ruling.outcome is Outcome.DENIED for left in lefts if isinstance(left, Refusal)
+            )
         self.records += len(kept)
         self.left_out += len(lefts) - len(kept)
         return kept
@@ -164,6 +169,9 @@ class AnswerWalk:
         return UNSET
 
     def _link(self, scalar: Any) -> Any:
+        narrowed = self._paging is not None and self._paging.narrowed
+        if self._hid or not (self._plan.sees_all or narrowed):
+            return UNSET  # M12: whether there is a further page would count hidden rows; null tells it too
         if scalar is None:
             return None
         if not isinstance(scalar, str) or self._paging is None:

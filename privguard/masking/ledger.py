@@ -16,6 +16,22 @@ class Refusal(Struct, frozen=True):
     id: str | None = None
 
 
+class Offers(Struct, frozen=True):
+    """Clear values that could be had.
+
+    Attributes:
+        fields: paths.
+        missing: obligations that would have to be met.
+        rules: ids of the rules that ask for these.
+        clients: whose values.
+    """
+
+    fields: tuple[str, ...] = ()
+    missing: tuple[Obligation, ...] = ()
+    rules: tuple[str, ...] = ()
+    clients: tuple[SubjectRef, ...] = ()
+
+
 class _Group(Struct):
     """Records of one resource that left under one ruling."""
 
@@ -58,13 +74,15 @@ class Ledger:
             for ruling, group in self._groups.items()
         )
 
-    def offered(self) -> tuple[str, ...]:
-        """Paths of fields of which a clear value could be had, over all rulings."""
-        return tuple(dict.fromkeys(path for ruling in self._groups for path in ruling.offered))
-
-    def missing(self) -> tuple[Obligation, ...]:
-        """What would have to be met for those, over all rulings."""
-        return tuple(dict.fromkeys(each for ruling in self._groups for each in ruling.missing))
+    def offers(self, shape: ResourceShape) -> Offers:
+        """What could be had of this resource's records; those inside are asked for by themselves."""
+        groups = {r: g for r, g in self._groups.items() if r.offered and g.shape.name == shape.name}
+        return Offers(
+            fields=tuple(dict.fromkeys(path for ruling in groups for path in ruling.offered)),
+            missing=tuple(dict.fromkeys(each for ruling in groups for each in ruling.missing)),
+            rules=tuple(dict.fromkeys(each for ruling in groups for each in ruling.offerers)),
+            clients=tuple([SubjectRef(g.shape.kind, each) for g in groups.values() for each in g.ids]),
+        )
 
 
 class Call(Struct, frozen=True):

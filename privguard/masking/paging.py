@@ -21,12 +21,14 @@ class PagingRewrite(Struct, frozen=True):
         scheme, host: the gateway's, as the caller reached it.
         path: the path asked for, as on the request line.
         sent: the parameters this actor sent; a link may carry them on.
+        narrowed: the upstream lists only what this actor may see, or know of; so a link tells no more (M12).
     """
 
     scheme: str
     host: str
     path: str
     sent: tuple[tuple[str, str], ...] = ()
+    narrowed: bool = False
 
 
 def rewrite(url: str, paging: PagingRewrite, shape: ResourceShape) -> str | None:

@@ -94,6 +94,19 @@ def check_query(
     return tuple(passed)
 
 
+def looks_up(plan: AccessPlan, request: AccessRequest) -> bool:
+    """Whether a parameter filters by a field that this actor may see less than clear: it is a guess."""
+    reaches = _reaches(plan)
+    for name, _ in request.query:
+        meaning = _meant(*meaning_of(name, plan.shape), reaches)
+        if meaning in _NO_FILTERS:
+            continue
+        named = [reach for reach in reaches.values() if {reach.spec.path, reach.spec.cls.name} & set(meaning)]
+        if any(reach.weakest is not View.CLEAR for reach in named):
+            return True
+    return False
+
+
 def check_reveal(plan: AccessPlan, request: AccessRequest) -> None:
     """Clear values are asked for by names of the resource's fields or classes.
 

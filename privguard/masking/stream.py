@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from privguard.errors import AccessDeniedError, UnreadableResponseError
 from privguard.masking.csv_rows import CsvRows
 from privguard.masking.json_stream import JsonDocument
@@ -49,6 +51,8 @@ def open_stream(
         AccessDeniedError: an export in a format that the plan does not permit.
         UnreadableResponseError: a media type that cannot be masked in parts.
     """
+    if paging is not None:  # what stands around the records is masked apart: nobody knows what was left out
+        paging = replace(paging, narrowed=False)
     kind, _, parameters = media.partition(";")
     kind = kind.strip().lower()
     if kind in EXPORTS:

@@ -7,6 +7,7 @@
 from privguard.policy.compile import compile_policy
 from privguard.policy.decide import Policy
 from privguard.policy.document import Document, json_schema
+from privguard.policy.granted import GrantedPlan
 from privguard.policy.lint import lint
 from privguard.policy.load import load
 from privguard.policy.references import Finding
@@ -16,6 +17,7 @@ from privguard.policy.source import InvalidPolicyError
 __all__ = [
     "Document",
     "Finding",
+    "GrantedPlan",
     "InvalidPolicyError",
     "Policy",
     "compile_policy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from privguard.model import PUBLIC, FieldView, Mask, ResourceShape, Verb, View
 from privguard.policy.requirements import Requirement
@@ -63,7 +64,10 @@ class Candidates:
         self.forbids = [c for c in everything if c.rule.effect == "forbid"]
         self.gates = [c for c in everything if c.rule.effect == "gate" and c.unmet]
         self.shows = [c for c in everything if c.rule.effect == "show" and any(c.gives)]
-        self.reveals = [c for c in everything if c.rule.effect == "reveal" and self._wanted(c)]
+        reveals = [c for c in everything if c.rule.effect == "reveal" and self._wanted(c)]
+        self.reveals = [c for c in reveals if c.unmet]
+        if asked is not None:  # under a grant they show what was asked for, and no more
+            self.shows += [self._narrowed(c, asked) for c in reveals if not c.unmet]
         self.exports = [c for c in everything if c.rule.effect == "export"]
         if verb is not Verb.EXPORT:
             # An answer of a read may come in a bulk format too; only what holds for every record counts then.
@@ -111,6 +115,10 @@ class Candidates:
         if self.asked is None:
             return any(candidate.gives)
         return any(candidate.gives[position] for position in self.asked)
+
+    def _narrowed(self, candidate: Candidate, asked: frozenset[int]) -> Candidate:
+        gives = tuple(view if n in asked else View.WITHHELD for n, view in enumerate(candidate.gives))
+        return replace(candidate, gives=gives)
 
     def _candidate(self, rule: Rule) -> Candidate:
         names = rule.withholds or frozenset()

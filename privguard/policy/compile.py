@@ -16,7 +16,7 @@ from privguard.policy.lint import lint
 from privguard.policy.references import known_purposes
 from privguard.policy.requirements import Requirements
 from privguard.policy.routes import Router, governed
-from privguard.policy.rules import compile_rule
+from privguard.policy.rules import compile_break_glass, compile_rule
 from privguard.policy.source import InvalidPolicyError
 
 
@@ -32,10 +32,12 @@ def compile_policy(document: Document) -> Policy:
     content = document.content
     classes = {name: _class(name, spec) for name, spec in content.classes.items()} | {PUBLIC.name: PUBLIC}
     requirements = Requirements()
+    glass = content.break_glass
     return Policy(
         document,
         shapes={name: _shape(name, spec, content, classes) for name, spec in content.resources.items()},
         rules=[compile_rule(rule, requirements) for rule in content.rules],
+        emergency=None if glass is UNSET else compile_break_glass(glass, requirements),
         relations={name: parse(text) for name, text in content.relations.items()},
         router=Router(governed(content), [notation.template(text) for text in content.passthrough]),
         purposes=known_purposes(content),
@@ -74,6 +76,7 @@ def _shape(
         withheld_as=defaults.withheld_as or "null",
         unknown_params=defaults.unknown_params if spec.unknown_params is UNSET else spec.unknown_params,
         columns=tuple(spec.columns.items()),
+        below=len(notation.template(spec.below).parts) if spec.below else 0,
     )
 
 

@@ -351,11 +351,28 @@ def _equals(known: object, position: int, negated: bool) -> Check:
 def _membership(item: _Operand, container: _Operand, negated: bool) -> Bind:
     def bind(actor: Principal, positions: Mapping[str, int]) -> Check:
         a, b = item.get(actor, positions), container.get(actor, positions)
+        if item.kind == "record" and container.kind == "subject":
+            return _among(b(()), positions[join(item.path)], negated)
         if item.kind == "record" or container.kind != "record":
             return lambda values: _member(a(values), b(values)) is not negated
         return _contains(a(()), positions[join(container.path)], negated)
 
     return bind
+
+
+def _among(known: object, position: int, negated: bool) -> Check:
+    """Idem for ``record.id in subject.clients``: hundreds of texts are looked up in, not looked through."""
+    texts: frozenset[str] = frozenset()
+    if isinstance(known, frozenset) and all(type(one) is str for one in known):
+        texts = known
+
+    def check(values: Sequence[object]) -> bool:
+        value = values[position]
+        if texts and type(value) in (str, int):
+            return (str(value) in texts) is not negated
+        return _member(value, known) is not negated
+
+    return check
 
 
 def _contains(known: object, position: int, negated: bool) -> Check:

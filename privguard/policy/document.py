@@ -22,6 +22,8 @@ Name = Annotated[
     ),
 ]
 Label = Annotated[str, Meta(min_length=1, max_length=200, description="A name as another system uses it.")]
+CLOCK: Final = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
+OFFSET: Final = "^[+-](0[0-9]|1[0-4]):[0-5][0-9]$"
 Duration = Annotated[
     str, Meta(pattern="^[1-9][0-9]{0,5}[smhd]$", description="A duration such as 90s, 30m, 12h or 365d.")
 ]
@@ -114,6 +116,20 @@ class FieldDef(Part, frozen=True, kw_only=True):
     resource: Annotated[Name | UnsetType, Meta(description="The resource whose records stand here.")] = UNSET
 
 
+class NarrowDef(Part, frozen=True, kw_only=True):
+    """A query parameter that the upstream narrows its lists by, set to what the actor is."""
+
+    roles: Annotated[Labels, Meta(description="Whose lists: actors with any of these roles.")]
+    param: Annotated[Label, Meta(description="The upstream's query parameter.")]
+    by: Annotated[
+        str,
+        Meta(
+            pattern=r"^subject(\.[A-Za-z_][A-Za-z0-9_]*)+$",
+            description="What it is set to: subject.id, subject.branch.",
+        ),
+    ]
+
+
 class ResourceDef(Part, frozen=True, kw_only=True):
     """Where in an answer records stand, and what they are made of."""
 
@@ -137,6 +153,13 @@ class ResourceDef(Part, frozen=True, kw_only=True):
     subject: Annotated[
         Name | UnsetType, Meta(description="Kind of client; resources of one kind count as one client.")
     ] = UNSET
+    below: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Route of the client's record that this resource hangs on: GET /clients/{id}. The "
+            "record is asked for and judged first; where it may not be seen, nothing below it may."
+        ),
+    ] = UNSET
     tier: Annotated[str | UnsetType, Meta(description="Record path of the client's tier.")] = UNSET
     params: Annotated[
         dict[str, str | Annotated[tuple[str, ...], Meta(min_length=1)]],
@@ -145,6 +168,12 @@ class ResourceDef(Part, frozen=True, kw_only=True):
             "paging, fields, format, public."
         ),
     ] = {}
+    narrow: Annotated[
+        tuple[NarrowDef, ...],
+        Meta(
+            description="What the upstream is made to narrow lists by, so that links to further pages leave."
+        ),
+    ] = ()
     unknown_params: Literal["deny", "drop"] | UnsetType = UNSET
     media: Annotated[
         dict[str, Name], Meta(description="Bodies that are one field as a whole: media type and class.")
@@ -199,6 +228,17 @@ class Approval(Part, frozen=True, kw_only=True):
     role: Label
 
 
+class Hours(Part, frozen=True, kw_only=True):
+    """Times of the week; ``to`` itself is outside."""
+
+    since: Annotated[str, Meta(pattern=CLOCK, description="08:00")] = msgspec.field(name="from")
+    to: Annotated[str, Meta(pattern=CLOCK, description="18:30; 24:00 for the day's end")]
+    days: Annotated[
+        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Meta(min_length=1)
+    ] = ("mon", "tue", "wed", "thu", "fri")
+    offset: Annotated[str, Meta(pattern=OFFSET, description="Times are meant at this offset.")] = "+00:00"
+
+
 class Require(Part, frozen=True, kw_only=True):
     """What must be met first; all of it."""
 
@@ -210,6 +250,11 @@ class Require(Part, frozen=True, kw_only=True):
         Meta(description="Courses passed no longer ago than this."),
     ] = UNSET
     approval: Approval | UnsetType = UNSET
+    zone: Annotated[Labels | UnsetType, Meta(description="Network zones to be in, one of them.")] = UNSET
+    device: Annotated[
+        Literal["managed"] | UnsetType, Meta(description="The actor's attribute managed_device is true.")
+    ] = UNSET
+    hours: Annotated[Hours | UnsetType, Meta(description="Times to be in.")] = UNSET
 
 
 class GrantDef(Part, frozen=True, kw_only=True):
@@ -264,10 +309,47 @@ class BreakGlassDef(Part, frozen=True, kw_only=True):
 
 
 class BudgetDef(Part, frozen=True, kw_only=True):
-    """How many clients one actor of the role may see."""
+    """How much one actor of the role may see; of several roles' budgets the largest counts."""
 
     clients_per_hour: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     clients_per_day: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    lookups_per_hour: Annotated[
+        Annotated[int, Meta(ge=1)] | UnsetType,
+        Meta(description="Exact look-ups by a field that the actor sees masked; 60 where nothing is said."),
+    ] = UNSET
+
+
+class NameDef(Part, frozen=True, kw_only=True):
+    """What a client reads instead of a name."""
+
+    en: Label
+    zh: Label
+
+
+class StatementDef(Part, frozen=True, kw_only=True):
+    """What a client may be handed of who saw their data."""
+
+    embargo: Annotated[
+        dict[
+            Label,
+            Annotated[
+                str,
+                Meta(
+                    pattern="^(until_released|[1-9][0-9]{0,5}[smhd])$",
+                    description="until_released, or a duration after which it ends by itself.",
+                ),
+            ],
+        ],
+        Meta(description="Purposes and roles whose accesses a client does not learn of, and how long."),
+    ]
+    actors: Annotated[
+        Literal["roles", "named"], Meta(description="Whether a client learns who it was, or in which role.")
+    ] = "roles"
+    offset: Annotated[str, Meta(pattern=OFFSET, description="Times are shown at this offset.")] = "+00:00"
+    names: Annotated[
+        dict[Label, NameDef],
+        Meta(description="Roles, purposes, relations and fields, as a client reads them."),
+    ] = {}
 
 
 class PolicyFile(Part, frozen=True, kw_only=True):
@@ -296,6 +378,10 @@ class PolicyFile(Part, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="Routes without client data: POST /login, GET /assets/*.")
     ] = ()
     budgets: Annotated[dict[Label, BudgetDef], Meta(description="Volume budgets by role.")] = {}
+    statement: Annotated[
+        StatementDef | UnsetType,
+        Meta(description="What a client may be handed; without it, no statement is made."),
+    ] = UNSET
 
 
 class Document(Struct, frozen=True, eq=False):

@@ -8,6 +8,7 @@ from privguard.policy import notation
 from privguard.policy.conditions import OWN, parse
 from privguard.policy.document import Document, FieldDef, PolicyFile, ResourceDef, RuleDef
 from privguard.policy.links import left_by, revealing_links
+from privguard.policy.notation import Template
 from privguard.policy.references import Finding, undefined
 from privguard.policy.routes import governed, overlap, precedence
 from privguard.policy.rules import SHOWN
@@ -85,6 +86,32 @@ def _identities(document: Document) -> Iterator[Finding]:
                     place = ("resources", name, "match", number)
                     message = f"`{route.text}` has no parameter {resource.id}"
                     yield _error(document, place, message, "the resource's id is this parameter")
+
+
+def _below(document: Document) -> Iterator[Finding]:
+    """Routes below a client's record: whether there is a client must not be told by them (M12)."""
+    content = document.content
+    reading = [(route, name) for route, name in governed(content) if not route.verb.writes]
+    records = {route.text: route for route, _ in reading if route.parts[-1].startswith("{")}
+    for name, resource in content.resources.items():
+        place = ("resources", name)
+        parent = records.get(resource.below or "")
+        if resource.below and parent is None:
+            mend = "name a route of a resource that ends with a parameter: GET /clients/{id}"
+            yield _error(document, (*place, "below"), f"`{resource.below}` shows no record", mend)
+        for number, (route, _) in enumerate(r for r in reading if r[1] == name):
+            above = [text for text, other in records.items() if _hangs(route, other)]
+            if parent is not None and not _hangs(route, parent):
+                message = f"`{route.text}` does not go on from `{resource.below}`"
+                yield _error(document, (*place, "match", number), message, "begin it with the record's path")
+            elif above and not resource.below:
+                message = f"`{route.text}` tells whether there is a client, to whoever may call it"
+                yield _warning(document, (*place, "match", number), message, f"below: {above[0]}")
+
+
+def _hangs(route: Template, record: Template) -> bool:
+    count = len(record.parts)
+    return len(route.parts) > count and route.parts[:count] == record.parts
 
 
 def _paths(document: Document) -> Iterator[Finding]:
@@ -322,6 +349,7 @@ def _resources(content: PolicyFile, rule: RuleDef) -> Iterable[tuple[str, Resour
 _CHECKS = (
     _routes,
     _identities,
+    _below,
     _paths,
     _masks,
     _classes,

@@ -70,6 +70,11 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
+def minutes(clock: str) -> int:
+    """Minutes of a time of day such as ``08:30``."""
+    return int(clock[:2]) * 60 + int(clock[3:])
+
+
 def quota(text: str) -> tuple[int, int]:
     """Number and seconds of a quota such as ``30/day``."""
     number, _, unit = text.partition("/")

@@ -195,11 +195,18 @@ class CompiledPlan:
             views=views,
             missing=merge(r for c in offerers for r in c.unmet),
             offered=self._named(offered),
+            offerers=[c.rule.id for c in offerers],
         )
 
     def _challenge(self, challengers: Sequence[Candidate], offered: Sequence[int]) -> Decision:
         missing = merge(requirement for c in challengers for requirement in c.unmet)
-        return self._ruling(Outcome.CHALLENGED, challengers, missing=missing, offered=self._named(offered))
+        return self._ruling(
+            Outcome.CHALLENGED,
+            challengers,
+            missing=missing,
+            offered=self._named(offered),
+            offerers=[c.rule.id for c in challengers],
+        )
 
     def _offered(self, offers: Sequence[Candidate], views: Views, hidden: frozenset[int]) -> Sequence[int]:
         """Fields that the offers would give in clear and that are not yet."""
@@ -224,15 +231,17 @@ class CompiledPlan:
         views: Views | None = None,
         missing: tuple[Obligation, ...] = (),
         offered: tuple[str, ...] = (),
+        offerers: Iterable[str] = (),
         failed: str | None = None,
     ) -> Decision:
         """One object per distinct answer."""
         rules = tuple(dict.fromkeys(candidate.rule.id for candidate in because))
         relations = tuple(_relations(candidate.rule for candidate in because))
-        key = (outcome, views, rules, relations, missing, offered, failed)
+        by = tuple(dict.fromkeys(offerers))
+        key = (outcome, views, rules, relations, missing, offered, by, failed)
         if key not in self._distinct:
             fields = self.candidates.views(views) if views is not None else ()
-            self._distinct[key] = Decision(outcome, fields, rules, relations, missing, offered, failed)
+            self._distinct[key] = Decision(outcome, fields, rules, relations, missing, offered, by, failed)
         return self._distinct[key]
 
 

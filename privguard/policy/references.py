@@ -52,6 +52,7 @@ def undefined(document: Document) -> Iterator[Finding]:
     for number, rule in enumerate(document.content.rules):
         yield from found.rule(rule, ("rules", number))
     yield from found.elsewhere()
+    yield from found.statement()
     yield from _alike(document)
 
 
@@ -138,6 +139,24 @@ class _References:
         if not known_purposes(content):
             where = self.document.where("defaults")
             yield Finding("error", where, "no purpose is known", "defaults: {purpose: service}")
+
+    def statement(self) -> Iterator[Finding]:
+        content = self.content
+        if content.statement is UNSET:
+            return
+        named = (*known_purposes(content), *known_roles(content))
+        for name in content.statement.embargo:
+            yield from self._known(
+                "purpose or role", name, named, ("statement", "embargo", name), of_key=True
+            )
+        fields = [path for resource in content.resources.values() for path in resource.fields]
+        media = [media for resource in content.resources.values() for media in resource.media]
+        known = (*named, *content.relations, *fields, *media)
+        for name in content.statement.names:
+            if name not in known:  # entries of older policies may still hold it
+                where = self.document.source.where(("statement", "names", name), key=True)
+                mend = notation.nearest(name, known)
+                yield Finding("warning", where, f"no role, purpose, relation or field is `{name}`", mend)
 
     def _all(
         self, what: str, names: Iterable[str] | object, known: Collection[str], path: Path

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from privguard.errors import AccessDeniedError, ReasonRequiredError, StepUpRequiredError
 from privguard.model import Obligation, Verb, View
 from privguard.policy.candidates import Candidate, Candidates
-from privguard.policy.requirements import merge
+from privguard.policy.requirements import BY_GRANT, merge
 
 Refusal = Callable[[], AccessDeniedError]
 """Makes the error anew for each request, so that no traceback outlives its own."""
@@ -27,7 +27,7 @@ def refusal(candidates: Candidates, purpose: str) -> Refusal | None:
     if any(c.whole and not c.conditional for c in candidates.forbids):
         return _denied(f"A rule forbids this role all of {shape.name}.")
     if gates := [c for c in candidates.gates if not c.conditional]:
-        return demanded(merge(requirement for c in gates for requirement in c.unmet), ())
+        return demanded(merge(r for c in gates for r in c.unmet), (), tuple(c.rule.id for c in gates))
     if verb is Verb.EXPORT:
         if not candidates.exports:
             return _denied(f"No rule permits this role to export {shape.name} for purpose {purpose}.")
@@ -43,18 +43,24 @@ def unknown_field() -> AccessDeniedError:
     return AccessDeniedError("Privguard-Reveal names something this resource has no field or class of.")
 
 
-def demanded(missing: Sequence[Obligation], fields: tuple[str, ...]) -> Refusal:
-    """The refusal that names what is missing: what cannot be met now, else words, else a second factor."""
+def demanded(missing: Sequence[Obligation], fields: tuple[str, ...], rules: tuple[str, ...] = ()) -> Refusal:
+    """The refusal that names all that is missing, by what comes first.
+
+    That is what cannot be met now, else words, else what a grant is issued for: a second factor, an approval.
+
+    Args:
+        rules: ids of the rules that ask for it.
+    """
     words = "; ".join(f"{o.kind}: {o.detail}" if o.detail else o.kind for o in missing)
     kinds = {obligation.kind for obligation in missing}
-    if kinds - {"mfa", *_SAY}:
+    if kinds - BY_GRANT:
         return _denied(f"Missing: {words}.")
     if kinds & {*_SAY}:
         return lambda: ReasonRequiredError(f"Missing: {words}.")
-    factor = next(obligation for obligation in missing if obligation.kind == "mfa")
+    factor = next((obligation for obligation in missing if obligation.kind == "mfa"), Obligation("mfa"))
     acr = "phishing-resistant" if factor.phishing_resistant else "mfa"
     return lambda: StepUpRequiredError(
-        f"Missing: {words}.", fields=fields, max_age=factor.max_age or 0, acr_values=acr
+        f"Missing: {words}.", fields=fields, rules=rules, max_age=factor.max_age or 0, acr_values=acr
     )
 
 
@@ -63,13 +69,14 @@ def _denied(detail: str) -> Refusal:
 
 
 def _cheapest(candidates: Iterable[Candidate], fields: tuple[str, ...]) -> Refusal:
-    return demanded(merge(min(candidates, key=_effort).unmet), fields)
+    cheapest = min(candidates, key=_effort)
+    return demanded(merge(cheapest.unmet), fields, (cheapest.rule.id,))
 
 
 def _effort(candidate: Candidate) -> tuple[bool, bool, int]:
     """What asks least first: nothing that cannot be met now, no second factor, few obligations."""
     kinds = {requirement.obligation.kind for requirement in candidate.unmet}
-    return bool(kinds - {"mfa", *_SAY}), "mfa" in kinds, len(kinds)
+    return bool(kinds - BY_GRANT), not kinds <= {*_SAY}, len(kinds)
 
 
 def _unrevealable(candidates: Candidates) -> Refusal | None:

@@ -1,7 +1,7 @@
 """What a rule requires first, and whether it is met by what the actor has and the request says.
 
-An approval is never met yet, and neither is the second factor of a reveal: it is met by a grant, which the
-step-up stage will issue. Gates and shown classes take a fresh authentication as the issuer vouches for it.
+An approval is met by a grant alone, and so is the second factor of a reveal. Gates and shown classes take a
+fresh authentication as the issuer vouches for it, too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 from msgspec import UNSET, Struct
 
 from privguard.model import AccessRequest, Obligation, Principal
-from privguard.policy.document import Mfa, Require
-from privguard.policy.notation import seconds
+from privguard.policy.document import Hours, Mfa, Require
+from privguard.policy.notation import minutes, seconds
 
 Test = Callable[[Principal, AccessRequest, int], bool]
 """Whether the obligation is met at this time (microseconds since the epoch)."""
@@ -24,6 +24,8 @@ SKEW: Final = 60
 """Seconds an issuer's clock may be ahead; beyond it (or in milliseconds, S10) a time does not count."""
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _LONGEST_TICKET: Final = 64
+BY_GRANT: Final = frozenset({"mfa", "approval", "reason", "ticket"})
+"""Kinds of obligations that were met once when a grant was issued, and are met by it."""
 
 
 class Requirement(Struct, frozen=True, eq=False):
@@ -79,7 +81,7 @@ def _stricter(one: Obligation, other: Obligation) -> Obligation:
 def _second_factor(max_age: int | None, resistant: bool) -> Obligation:
     kind = "a phishing-resistant factor" if resistant else "a second factor"
     detail = f"{kind} within {max_age} s" if max_age is not None else kind
-    return Obligation("mfa", max_age, resistant, detail)
+    return Obligation("mfa", max_age, resistant, detail=detail)
 
 
 def _tests(require: Require) -> Iterator[tuple[Obligation, Test]]:
@@ -97,8 +99,18 @@ def _tests(require: Require) -> Iterator[tuple[Obligation, Test]]:
                 Obligation("training", detail=f"{course}, passed within {age}"),
                 _trained(course, seconds(age)),
             )
+    if require.zone is not UNSET:
+        yield Obligation("zone", detail=f"one of {', '.join(require.zone)}"), _within(frozenset(require.zone))
+    if require.device is not UNSET:
+        yield Obligation("device", detail="a managed one"), _managed
+    if require.hours is not UNSET:
+        span = f"{require.hours.since} to {require.hours.to} ({require.hours.offset})"
+        yield Obligation("hours", detail=f"{', '.join(require.hours.days)}, {span}"), _at_work(require.hours)
     if require.approval is not UNSET:
-        yield Obligation("approval", detail=f"role {require.approval.role}"), _never
+        yield (
+            Obligation("approval", role=require.approval.role, detail=f"role {require.approval.role}"),
+            _never,
+        )
 
 
 def _never(actor: Principal, request: AccessRequest, now_us: int) -> bool:
@@ -132,6 +144,33 @@ def _ticketed(form: str) -> Test:
     def met(actor: Principal, request: AccessRequest, now_us: int) -> bool:
         ticket = request.ticket or ""
         return 0 < len(ticket) <= _LONGEST_TICKET and pattern.fullmatch(ticket) is not None
+
+    return met
+
+
+def _within(zones: frozenset[str]) -> Test:
+    def met(actor: Principal, request: AccessRequest, now_us: int) -> bool:
+        return request.zone in zones
+
+    return met
+
+
+def _managed(actor: Principal, request: AccessRequest, now_us: int) -> bool:
+    return actor.attributes.get("managed_device") is True
+
+
+_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def _at_work(hours: Hours) -> Test:
+    since, to = minutes(hours.since), minutes(hours.to)
+    days = frozenset(map(_DAYS.index, hours.days))
+    ahead = minutes(hours.offset[1:]) * (-1 if hours.offset[0] == "-" else 1)
+
+    def met(actor: Principal, request: AccessRequest, now_us: int) -> bool:
+        local = now_us // 60_000_000 + ahead
+        day, minute = divmod(local, 1440)
+        return (day + 3) % 7 in days and since <= minute < to  # the epoch began on a Thursday
 
     return met
 

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 
 from privguard.model import Verb, View
-from privguard.policy.document import RuleDef
+from privguard.policy.document import BreakGlassDef, RuleDef
 from privguard.policy.notation import quota, seconds
 from privguard.policy.requirements import Requirement, Requirements
 
@@ -34,6 +34,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
         formats, max_clients: of an export.
         grant: seconds and reads of the grant a reveal asks for.
         quota: number and seconds.
+        emergency: it applies to whoever breaks the glass alone.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
     max_clients: int | None = None
     grant: tuple[int, int] | None = None
     quota: tuple[int, int] | None = None
+    emergency: bool = False
 
     def misfit(self, roles: frozenset[str], resource: str, verb: Verb, purpose: str) -> str | None:
         """Why it cannot apply, whatever the record: ``resource | action | role | purpose``; None: it can."""
@@ -83,6 +85,30 @@ def compile_rule(rule: RuleDef, requirements: Requirements) -> Rule:
         max_clients=export.max_clients if export and export.max_clients is not UNSET else None,
         grant=None if rule.grant is UNSET else (seconds(rule.grant.ttl), rule.grant.reads),
         quota=None if rule.quota is UNSET else quota(rule.quota),
+    )
+
+
+BREAK_GLASS: Final = "break-glass"
+"""Id of the rule that a policy's ``break_glass`` is."""
+BREAK_GLASS_READS: Final = 50
+
+
+def compile_break_glass(written: BreakGlassDef, requirements: Requirements) -> Rule:
+    """The rule of an emergency: clear values of any client, whatever the relation; forbids hold as ever."""
+    return Rule(
+        id=BREAK_GLASS,
+        effect="reveal",
+        views=dict.fromkeys(written.reveal, View.CLEAR),
+        withholds=None,
+        roles=frozenset(written.roles),
+        resources=None,
+        actions=frozenset({Verb.READ}),
+        purposes=None,
+        relation=None,
+        tiers=None,
+        requires=requirements.of(written.require, reveal=True),
+        grant=(seconds(written.ttl), BREAK_GLASS_READS),
+        emergency=True,
     )
 
 

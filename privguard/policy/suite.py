@@ -56,6 +56,7 @@ class Context(Part, frozen=True, kw_only=True):
     reveal: tuple[str, ...] = ()
     mfa: Annotated[Duration | UnsetType, Meta(description="How long ago a second factor was given.")] = UNSET
     phishing_resistant: bool = False
+    zone: str | UnsetType = UNSET
 
 
 class Case(Part, frozen=True, kw_only=True):
@@ -220,6 +221,7 @@ class _Check(Struct, frozen=True):
             reason=case.context.reason or None,
             ticket=case.context.ticket or None,
             reveal=case.context.reveal,
+            zone=case.context.zone or None,
         )
         route = self._route()
         if isinstance(route, Trial):

@@ -6,7 +6,8 @@ from sqlalchemy import Connection, func, select
 
 from privguard.audit.merkle import begun, leaf_hash, tree_of
 from privguard.errors import AuditUnavailableError
-from privguard.store.statements import driver, read_span
+from privguard.store.dialects import statements_of
+from privguard.store.statements import driver
 from privguard.store.tables import event, tree_state
 
 
@@ -25,7 +26,8 @@ def check_tree(connection: Connection) -> None:
     count = connection.execute(select(func.coalesce(func.max(event.c.idx) + 1, 0))).scalar_one()
     if count != size:
         raise _disagree(f"the tree has {size} leaves, the log {count} entries")
-    spans = {span.level: read_span(driver(connection), span) for span in begun(size)}
+    sql = statements_of(connection)
+    spans = {span.level: sql.read_span(driver(connection), span) for span in begun(size)}
     start = size - size % 256
     leaves = connection.execute(
         select(event.c.leaf).where(event.c.idx >= start).order_by(event.c.idx)

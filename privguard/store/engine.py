@@ -1,69 +1,63 @@
-"""Opens the database and brackets its transactions.
-
-SQLite in WAL mode with ``synchronous=FULL``: a commit that returned survives a power cut. Writers take a
-``flock`` on a file beside the database first, for SQLite's own waiting is unfair (p99 of 859 against 34 ms).
-"""
+"""Opens the database and brackets its transactions."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Pool, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, Pool
+from sqlalchemy.exc import SQLAlchemyError
 
-from privguard.errors import ConfigError, StoreUnavailableError
-from privguard.store.faults import cause
+from privguard.errors import StoreUnavailableError
+from privguard.store.databases import Identity, database
+from privguard.store.faults import cause, is_conflict
 
-_BUSY_SECONDS: Final = 1.0
-_PRAGMAS: Final = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA cache_size=-16384",
-    "PRAGMA trusted_schema=OFF",
-)
+
+class ConflictError(StoreUnavailableError):
+    """The database undid a transaction because of another: the same again may succeed."""
 
 
 class Store:
     """A database with its write lock; safe to share between threads, and in a fork after ``renew``.
 
     Args:
-        url: ``sqlite+aiosqlite:///PATH``, as in the configuration; used with the driver that blocks.
+        url: ``sqlite+aiosqlite:///PATH`` or ``postgresql+asyncpg://…``, as in the configuration; used with
+            the driver that blocks.
         create: makes the file (0600) and its folder (0700) if they are not there.
 
     Attributes:
-        file: device and inode of the file that was last used.
+        file: which database was last used, with how often a transaction of this process failed: what was
+            remembered of it before is to be forgotten when this changes.
 
     Raises:
         ConfigError: the URL is not understood, the file is not there, or others may read it.
     """
 
     def __init__(self, url: str, *, create: bool = False) -> None:
-        self.path = _path(url)
+        self._database = database(url)
         if create:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        _guard(self.path)
-        self.file: tuple[int, int] | None = None
+            self._database.create()
+        self._database.guard()
+        self.file: tuple[Identity | None, int] = None, 0
         self._inherited: Pool | None = None
-        self._engine = self._new_engine()
-        self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._engine = self._database.engine()
+        self._writer = self._engine.execution_options(writes=True)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that is alone in writing; committed when the block ends, and durable then.
+        """A transaction that writes; committed when the block ends, and durable then.
+
+        It is alone in writing: on SQLite from the start, on PostgreSQL once it holds the tree's row.
 
         Raises:
+            ConflictError: it was undone because of another.
             StoreUnavailableError: the database fails; what was done may be undone or not.
         """
-        with self._explained(), self._locked(), self._writer.begin() as connection:
-            yield connection
+        with self._explained(), self._database.lock():
+            self._same_database()
+            with self._writer.begin() as connection:
+                yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -73,8 +67,10 @@ class Store:
             StoreUnavailableError: the database fails.
         """
         with self._explained():
-            self._same_file()
+            self._same_database()
             with self._engine.connect() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
 
     def renew(self) -> None:
@@ -91,71 +87,20 @@ class Store:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            self._engine.dispose()  # a connection may remember what failed, e.g. that its file was read-only
-            raise StoreUnavailableError(cause(error)) from None
+            raise self._failed(error) from None
+        except Exception as error:
+            if not hasattr(error, "sqlstate"):  # psycopg's, which need not be installed
+                raise
+            raise self._failed(error) from None
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        # Opened each time: a descriptor that a fork shares would share its lock too.
-        lock = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._same_file()
-            yield
-        finally:
-            os.close(lock)
+    def _failed(self, error: Exception) -> StoreUnavailableError:
+        self._engine.dispose()  # a connection may remember what failed, e.g. that its file was read-only
+        self.file = self.file[0], self.file[1] + 1
+        return (ConflictError if is_conflict(error) else StoreUnavailableError)(cause(error))
 
-    def _new_engine(self) -> Engine:
-        engine = create_engine(
-            URL.create("sqlite+pysqlite", database=str(self.path)),
-            hide_parameters=True,  # an exception of a statement would quote its values (L12)
-            connect_args={"timeout": _BUSY_SECONDS},
-        )
-        event.listen(engine, "connect", self._connected)
-        event.listen(engine, "begin", _begin)
-        return engine
-
-    def _connected(self, connection: Any, record: object) -> None:
-        connection.isolation_level = None  # transactions begin where _begin says
-        for pragma in _PRAGMAS:
-            connection.execute(pragma).close()
-
-    def _same_file(self) -> None:
-        """Lets go of a file that was moved away or replaced: nobody finds what is written to it (L06)."""
-        found = _identity(self.path)
-        if found is None:
-            raise StoreUnavailableError("The database file is gone: put it back.")
-        if found != self.file:
+    def _same_database(self) -> None:
+        """Lets go of a file that was moved away or replaced (L06)."""
+        found = self._database.identity()
+        if found != self.file[0]:
             self._engine.dispose()
-            self.file = found
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-def _path(url: str) -> Path:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise ConfigError("store.url is not a URL (e.g. sqlite+aiosqlite:///privguard.db).") from None
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise ConfigError("store.url must name a SQLite file (e.g. sqlite+aiosqlite:///privguard.db).")
-    return Path(parsed.database).absolute()
-
-
-def _guard(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror} (`privguard db upgrade` makes the database).") from None
-    if mode & 0o077:
-        raise ConfigError(f"{path} may be read by others (`chmod 600 {path}`).")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+            self.file = found, self.file[1]

@@ -20,8 +20,27 @@ _CAUSES: Final = {
     "SQLITE_CORRUPT": "The database file is damaged: keep it, restore a backup, verify that.",
     "SQLITE_NOTADB": "The database file is not a database: keep it, and restore a backup.",
     "SQLITE_CANTOPEN": "The database cannot be opened: check that its file and folder are there.",
+    "SQLITE_CONSTRAINT_TRIGGER": "The log and its tree disagree, or what is on record would change: "
+    "run `privguard audit verify` before anything else.",
     "SQLITE_CONSTRAINT": "The log and its tree disagree: run `privguard audit verify` before anything else.",
     "SQLITE_ERROR": "The tables are missing or old: run `privguard db upgrade`.",
+}
+
+_STATES: Final = {  # https://www.postgresql.org/docs/current/errcodes-appendix.html
+    "08": "The database server does not answer: start it, or look at the network.",
+    "28": "The database server refuses the login of store.url.",
+    "3D": "The database of store.url is not there: create it.",
+    "23": _CAUSES["SQLITE_CONSTRAINT_TRIGGER"],
+    "25006": "The database server takes no writes: store.url must name the primary.",
+    "40": "Other writers were in the way too often: try again.",
+    "42501": "The login of store.url may not do this: docs/reference/store.md says which role may.",
+    "42": _CAUSES["SQLITE_ERROR"],
+    "53100": _CAUSES["SQLITE_FULL"],
+    "53": "The database server has no room for more connections or memory.",
+    "55P03": "Another process holds the log's lock: end what has a transaction open.",
+    "57": "The database server is stopping or starting.",
+    "58": _CAUSES["SQLITE_IOERR"],
+    "XX": _CAUSES["SQLITE_CORRUPT"],
 }
 
 
@@ -39,8 +58,19 @@ def cause(error: Exception) -> str:
         name = getattr(original, "sqlite_errorname", "SQLITE_ERROR")
         known = next((text for code, text in _CAUSES.items() if name.startswith(code)), "")
         return f"{known or 'The database failed.'} ({name})"
+    state = getattr(original, "sqlstate", "")
+    if state != "":
+        state = state or "08006"  # psycopg says none where the connection ends
+        known = next((text for code, text in _STATES.items() if state.startswith(code)), "")
+        return f"{known or 'The database failed.'} ({state})"
     if isinstance(original, OSError):
         return f"The database's lock file cannot be used: {original.strerror}."
     where = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {Path(where[0].filename).name}:{where[0].lineno}" if where else ""
     return f"The log failed in a way that was not foreseen ({type(original).__name__}{place}): report it."
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether the database undid a transaction that may succeed when it is done again."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(original, "sqlstate", None) in ("40001", "40P01")

@@ -7,6 +7,10 @@ from typing import Final
 
 from sqlalchemy import Select, func, literal, select
 
+from privguard.audit.merkle import leaf_hash
+from privguard.audit.record import Columns
+from privguard.audit.stretch import COMMITTER, Row
+from privguard.audit.verify import map_sizes
 from privguard.model import View
 from privguard.store.engine import Store
 from privguard.store.tables import event, event_subject, subject_head, tree_state
@@ -41,6 +45,32 @@ class LogReader:
                 return
             start = page[-1][0] + 1
 
+    def stretch(self, start: int, stop: int) -> tuple[Sequence[Row], Sequence[Row]]:
+        """What the database has of the leaves from ``start`` to ``stop``: rows in order, and their clients.
+
+        As the driver gives it (``stretch.read_rows``): making it ready to use would cost as much again.
+        """
+        rows = _rows.where(event.c.idx >= start, event.c.idx < stop).order_by(event.c.idx)
+        named = select(event_subject).where(event_subject.c.idx >= start, event_subject.c.idx < stop)
+        with self._store.read() as connection:
+            found: list[Sequence[Row]] = [
+                connection.execute(query).cursor.fetchall() for query in (rows, named)
+            ]
+        return found[0], found[1]
+
+    def map_sizes(self) -> Sequence[int]:
+        """As of how many entries maps were committed, as far as the leaves of privguard's own can be read."""
+        tenant, actor, action = COMMITTER
+        own = _leaves.where(event.c.tenant == tenant, event.c.actor == actor, event.c.action == action)
+        return list(map_sizes(leaf for _, leaf in self._read(own)))
+
+    def stands_later(self, index: int) -> bool:
+        """Whether the leaf that a row's hash is of stands in a later row."""
+        with self._store.read() as connection:
+            wanted = connection.execute(select(event.c.leaf_hash).where(event.c.idx == index)).scalar_one()
+        leaves = (leaf for _, leaf in self.entries(index + 1))
+        return any(isinstance(leaf, bytes) and leaf_hash(leaf) == wanted for leaf in leaves)
+
     def last(self, count: int) -> Sequence[Indexed]:
         """The newest leaves, oldest of them first."""
         return self._read(_leaves.order_by(event.c.idx.desc()).limit(count))[::-1]
@@ -56,7 +86,8 @@ class LogReader:
         before = select(event_subject.c.prev, chain.c.depth + 1).where(
             event_subject.c.idx == chain.c.idx, event_subject.c.tok == token, chain.c.depth < limit
         )
-        return self._read(_leaves.join(chain.union_all(before), chain.c.idx == event.c.idx))
+        whole = chain.union_all(before)
+        return self._read(_leaves.join(whole, whole.c.idx == event.c.idx).order_by(event.c.idx.desc()))
 
     def distinct_clients(self, actor: str, since_us: int, tenant: str = "default") -> int:
         """How many clients an actor was shown anything of, since a log time in microseconds."""
@@ -78,3 +109,6 @@ class LogReader:
 
 
 _leaves: Final = select(event.c.idx, event.c.leaf)
+_rows: Final = select(
+    event.c.idx, *[event.c[name] for name in Columns._fields], event.c.leaf_hash, event.c.leaf
+)

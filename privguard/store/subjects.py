@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from privguard.crypto.envelope import NONCE_BYTES, key_version, place, seal, shared_key, subkey, unseal
-from privguard.crypto.keyring import KEY_BYTES, Keyring
+from privguard.crypto.keyring import KEY_BYTES, Keyring, Where
 from privguard.crypto.pseudonym import client_ref, subject_token
 from privguard.errors import PrivguardError, StoreUnavailableError
 from privguard.model import SubjectRef
@@ -18,6 +18,9 @@ from privguard.ports import Entropy
 
 REMEMBERED: Final = 20_000
 """Clients whose keys a process keeps at most; about 10 MB."""
+
+_DRAW: Final = KEY_BYTES + 2 * NONCE_BYTES
+"""Bytes of chance that a new client takes."""
 
 Client = tuple[str, str, str]
 """Tenant, kind and id: a plain tuple of text, which the garbage collector need not look through."""
@@ -60,6 +63,11 @@ class Strangers(Struct, frozen=True):
     rows: list[SubjectRow] = []
 
 
+def place_of(tenant: str, name: str) -> Where:
+    """Where a client's wrapped key belongs."""
+    return tenant, name, "subject", "wrapped_dek"
+
+
 class SubjectKeys:
     """Data keys under a keyset. What it remembers may be forgotten at any time: the table is the truth."""
 
@@ -89,14 +97,22 @@ class SubjectKeys:
                 strangers.broken[client] = StoreUnavailableError("A client's id is not Unicode.")
         return strangers
 
-    def meet(self, strangers: Strangers, wrapped: Mapping[str, str]) -> None:
-        """Unwraps the keys that have rows (by name), and makes those that have none."""
+    def meet(self, strangers: Strangers, wrapped: Mapping[str, str], floor: int = 0) -> None:
+        """Unwraps the keys that have rows (by name), and makes those that have none.
+
+        Args:
+            floor: versions of the wrapping key below it are retired.
+        """
+        made = [client for client, name in strangers.names.items() if name not in wrapped]
+        # Drawn at once: drawing lets go of the interpreter lock.
+        drawn = memoryview(self._entropy.token(len(made) * _DRAW)) if made else memoryview(b"")
+        draws = {client: bytes(drawn[at * _DRAW : (at + 1) * _DRAW]) for at, client in enumerate(made)}
         for client, name in strangers.names.items():
             try:
                 if name in wrapped:
                     strangers.met[client] = self.unwrap(client[0], name, wrapped[name])
                 else:
-                    strangers.met[client], row = self._create(client, name)
+                    strangers.met[client], row = self._create(client, name, draws[client], floor)
                     strangers.rows.append(row)
             except PrivguardError as error:
                 strangers.broken[client] = error
@@ -120,17 +136,10 @@ class SubjectKeys:
         """The key in a row.
 
         Raises:
-            StoreUnavailableError: its wrapping key is not in the key file.
+            StoreUnavailableError: its wrapping key is not in the key file, or cannot be used now.
             EnvelopeError: the row was changed or belongs to another client (S16).
         """
-        envelope = base64.urlsafe_b64decode(wrapped)
-        version = key_version(envelope)
-        kek = self._keyring.keks.get(version)
-        if kek is None:
-            raise StoreUnavailableError(
-                f"Version {version} of the wrapping key is not in the key file: put it back."
-            )
-        key = unseal(kek, envelope, self._place(tenant, name, version))
+        key = self._keyring.unwrap(base64.urlsafe_b64decode(wrapped), place_of(tenant, name))
         return DataKey(subject_token(key), key)
 
     def client(self, tenant: str, name: str, key: DataKey, sealed: str) -> SubjectRef:
@@ -143,25 +152,19 @@ class SubjectKeys:
         """What seals a detail: it takes the keys of all clients of the entry, or the tenant's without any."""
         return shared_key(keys or [self._tenant_key("detail", tenant)], "detail")
 
-    def _create(self, client: Client, name: str) -> tuple[DataKey, SubjectRow]:
+    def _create(self, client: Client, name: str, draw: bytes, floor: int) -> tuple[DataKey, SubjectRow]:
         tenant, *ref = client
-        draw = self._entropy.token(KEY_BYTES + 2 * NONCE_BYTES)
         key, nonces = draw[:KEY_BYTES], draw[KEY_BYTES:]
-        version, token = self._keyring.primary, subject_token(key)
-        wrapped = seal(
-            self._keyring.keks[version],
-            nonces[:NONCE_BYTES],
-            key,
-            self._place(tenant, name, version),
-            version,
-        )
+        token = subject_token(key)
+        wrapped = self._keyring.wrap(key, nonces[:NONCE_BYTES], place_of(tenant, name), floor)
         sealed = seal(
             subkey(key, "ref"),
             nonces[NONCE_BYTES:],
             msgspec.json.encode(ref),
             place(tenant, name, "subject", "ref", token),
+            suite=self._keyring.suite,
         )
-        row = SubjectRow(name, token, tenant, _base64(wrapped), _base64(sealed), version)
+        row = SubjectRow(name, token, tenant, _base64(wrapped), _base64(sealed), key_version(wrapped))
         return DataKey(token, key), row
 
     def _tenant_key(self, use: str, tenant: str) -> bytes:
@@ -169,9 +172,6 @@ class SubjectKeys:
         if key is None:
             key = self._derived[use, tenant] = self._keyring.derive(use, tenant)
         return key
-
-    def _place(self, tenant: str, name: str, version: int) -> bytes:
-        return place(tenant, name, "subject", "wrapped_dek", self._keyring.key_id(version))
 
 
 def _base64(data: bytes) -> str:

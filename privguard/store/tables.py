@@ -110,11 +110,14 @@ tree_state: Final = Table(
     Column("root", LargeBinary, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("erasures", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False, server_default="0"),
+    Column("kek_floor", BigInteger, nullable=False, server_default="0"),
 )
 """One row (id 1), and the lock that writers take on PostgreSQL.
 
 ``epoch`` counts recoveries; ``erasures`` counts destroyed keys: when it changes, every process forgets the
-data keys it remembers.
+data keys it remembers. Entries below ``floor`` may be pruned (C2SP tlog-tiles, minimum index). Nobody wraps
+by versions of the wrapping key below ``kek_floor``: they are retired.
 """
 
 checkpoint: Final = Table(
@@ -124,13 +127,162 @@ checkpoint: Final = Table(
     Column("note", Text, nullable=False),
     Column("cosignatures", Text, nullable=False, server_default=""),
     Column("timestamp_token", LargeBinary),
+    Column("quorate", Boolean, nullable=False, server_default=false()),
 )
-"""Signed checkpoints with what witnesses and the timestamp authority added."""
+"""Signed checkpoints with what witnesses and the timestamp authority added.
 
-signer_state: Final = Table(
-    "signer_state",
+``quorate``: as many witnesses cosigned it as must have before it is shown. What was signed last stands in a
+file apart from the database (``signer_state``): a restored database must not restore that too (L06).
+"""
+
+map_page: Final = Table(
+    "map_page",
     metadata,
-    Column("origin", Text, primary_key=True),
-    Column("note", Text, nullable=False),
+    Column("prefix", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
 )
-"""The last checkpoint each origin signed, compared and swapped before the next is published (L05)."""
+"""Pages of the map from clients to their heads (``audit.verifiable_map``): 64 hashes under a prefix."""
+
+keyset_seen: Final = Table(
+    "keyset_seen",
+    metadata,
+    Column("process", Text, primary_key=True),
+    Column("newest", BigInteger, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The newest version of the wrapping key that each running gateway process knows, and when it said so."""
+
+staff: Final = Table(
+    "staff",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The staff directory; ``record`` (``identity.directory.Staff``) is sealed, for it names clients."""
+
+lookup: Final = Table(
+    "lookup",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("taken", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How many exact look-ups by masked fields an actor made in an hour since the epoch (M01)."""
+
+factor: Final = Table(
+    "factor",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("fails", Integer, nullable=False, server_default="0"),
+    Column("locked_us", BigInteger, nullable=False, server_default="0"),
+    Column("last_step", BigInteger, nullable=False, server_default="-1"),
+    Index("factor_actor", "tenant", "actor"),
+    sqlite_with_rowid=False,
+)
+"""A second factor. ``data`` (``stepup.factor``) is sealed; ``state`` is pending or active.
+
+``fails``: tries since it was last proved, each counted before it is judged; none may be before ``locked_us``.
+``last_step``: the last time step of a TOTP, or the counter of a WebAuthn key, that was accepted.
+"""
+
+recovery_code: Final = Table(
+    "recovery_code",
+    metadata,
+    Column("factor", Text, primary_key=True),
+    Column("mark", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Recovery codes that are left, one row each, as a keyed hash; one that was used is gone."""
+
+sent_code: Final = Table(
+    "sent_code",
+    metadata,
+    Column("factor", Text, primary_key=True),
+    Column("mark", Text, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The code that was sent last to each address, as a keyed hash over it and the challenge it is for."""
+
+spent_challenge: Final = Table(
+    "spent_challenge",
+    metadata,
+    Column("nonce", Text, primary_key=True),
+    Column("until_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Challenges that were met: none is met twice."""
+
+access_grant: Final = Table(
+    "access_grant",
+    metadata,
+    Column("mark", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("reads_left", Integer, nullable=False),
+    Column("ttl", Integer, nullable=False),
+    Column("issued_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("approvers", Text, nullable=False, server_default=""),
+    Column("approver", Text),
+    Column("refused", Boolean, nullable=False, server_default=false()),
+    Column("revoked_us", BigInteger),
+    Index("access_grant_actor", "tenant", "actor"),
+    sqlite_with_rowid=False,
+)
+"""Grants. ``mark`` is the hash of the secret its holder has; ``scope`` (``stepup.grant.Scope``) is sealed.
+
+``approvers``: roles whoever approves must have, with a space between; until then ``until_us`` is how long
+somebody may take to.
+"""
+
+grant_quota: Final = Table(
+    "grant_quota",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),
+    Column("taken", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How many grants an actor had under a rule in a span of time since the epoch."""
+
+review: Final = Table(
+    "review",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("due_us", BigInteger, nullable=False),
+    Column("done_us", BigInteger),
+    sqlite_with_rowid=False,
+)
+"""Grants of those who broke the glass, each to be looked at afterwards."""
+
+client_seen: Final = Table(
+    "client_seen",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("span", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("mark", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Which clients an actor was shown in the present hour and day: ``mark`` is a keyed hash of the client."""

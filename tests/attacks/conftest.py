@@ -45,6 +45,7 @@ def stand(_relay: Recorder) -> Iterator[Recorder]:
     """What the gateway takes for the CRM: the CRM, unless the test says otherwise in ``replies``."""
     yield _relay
     _relay.replies.clear()
+    _relay.seen.clear()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.attacks.truth import client, clients, leaked, said, secrets
 from tests.attacks.vouched import CLERK, Vouched
-from tests.door import Answer, Gateway
+from tests.door import BANK_POLICY, Answer, Gateway, make_gateway
 from tests.recorder import Recorder, as_json
 
 RM = "rm.li"
@@ -98,7 +105,7 @@ def test_m01_exact_look_up_only_where_the_class_says_it_and_on_record(door: Gate
     before = len(door.leaves())
     found = door.get(RM, f"/clients?id_no={own['id_no']}")
     assert [record["id"] for record in found.json()["items"]] == [OWN]
-    assert stand.lines()[-1] == f"GET /clients?id_no={own['id_no']}"
+    assert stand.lines()[-1] == f"GET /clients?id_no={own['id_no']}&rm_ids={RM}"
     assert not leaked(found, secrets([own]))
     [leaf] = door.leaves()[before:]
     assert leaf["action"] == "gateway:client:read"
@@ -179,11 +186,57 @@ def test_m02_no_order_by_a_masked_field_and_no_cursor_of_the_callers_own(
             assert not leaked(answer, hidden), asked
 
 
+GUESSES = 7
+
+
+@pytest.fixture
+def counted(bank: Any, own_folder: Path) -> Iterator[Gateway]:
+    """A gateway with few look-ups, served by two processes."""
+    policy = BANK_POLICY.read_text().replace(
+        "clients_per_day: 200}", f"clients_per_day: 200, lookups_per_hour: {GUESSES}}}"
+    )
+    made = make_gateway(own_folder, bank.port, policy=policy)
+    made.workers = 2
+    yield made.start()
+    made.stop()
+
+
+def test_m01_exact_look_ups_are_limited_whoever_asks_at_once(counted: Gateway) -> None:
+    """Sixteen at once, of two processes: as many as there are, to the last one; and each is on record."""
+    counted.token(RM)
+    targets = [f"/clients?id_no=9999991990010100{number:02d}" for number in range(16)]
+    while time.gmtime().tm_min == 59 and time.gmtime().tm_sec > 30:
+        time.sleep(1)  # the hour must not end meanwhile
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda target: counted.get(RM, target), targets))
+    assert sorted(each.status for each in answers) == [200] * GUESSES + [429] * (16 - GUESSES)
+    late = next(each for each in answers if each.status == 429)
+    assert late.problem == "too-many-disclosures"
+    assert 0 < int(late.headers["retry-after"]) <= 3600
+    assert counted.leaves()[late.json()["receipt"]["index"]]["problem"] == "too-many-disclosures"
+    assert counted.get(RM, "/clients?branch=pudong").status == 200, "what is seen in clear is no guess"
+    assert (
+        counted.get(
+            "comp.he", "/clients?id_no=999999199001010000", headers={"Privguard-Purpose": "audit"}
+        ).status
+        == 200
+    )
+
+
+def test_m01_a_look_up_that_cannot_be_counted_is_not_made(counted: Gateway) -> None:
+    counted.token(RM)
+    with sqlite3.connect(counted.database) as database:
+        database.execute("DROP TABLE lookup")
+    came = counted.get(RM, "/clients?id_no=999999199001010000")
+    assert (came.status, came.problem) == (503, "store-unavailable")
+    assert counted.leaves()[came.json()["receipt"]["index"]]["problem"] == "store-unavailable"
+
+
 def test_m02_order_by_what_is_seen_in_clear_still_works(door: Gateway, stand: Recorder) -> None:
     for asked in ("sort=name", "sort=-tier,name", "sort=-branch", "sort=id&page=2&size=5"):
         answer = door.get(RM, f"/clients?{asked}")
         assert answer.status == 200, answer.body
-        assert stand.lines()[-1] == f"GET /clients?{asked}"
+        assert stand.lines()[-1] == f"GET /clients?{asked}&rm_ids={RM}"
     # A teller sees names masked, so their order would tell them; a relationship manager sees no risk score.
     refused(door.get(RM, "/clients?sort=risk_score"), "filter-not-permitted")
     refused(door.get("teller.wu", "/clients?sort=name"), "filter-not-permitted")

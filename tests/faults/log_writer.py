@@ -20,7 +20,7 @@ from tests.unit.audit.events import access
 from tests.unit.store.logs import ORIGIN, SystemEntropy, url_of
 
 
-def main(folder: Path, name: str, count: int) -> None:
+def write(folder: Path, name: str, count: int, output: int) -> None:
     keyring = parse((folder / "keys.json").read_bytes())
     log = SqlAuditLog.open(url_of(folder), keyring, SystemEntropy(), origin=ORIGIN, deadline_s=60)
     waiting: dict[Future[AuditReceipt], AccessEvent] = {}
@@ -34,19 +34,21 @@ def main(folder: Path, name: str, count: int) -> None:
         )
         waiting[log.submit(event)] = event
         if len(waiting) >= 20:
-            acknowledge(waiting, set(wait(waiting, return_when=FIRST_COMPLETED).done))
-    acknowledge(waiting, set(waiting))
+            acknowledge(waiting, set(wait(waiting, return_when=FIRST_COMPLETED).done), output)
+    acknowledge(waiting, set(waiting), output)
     log.close()
 
 
-def acknowledge(waiting: dict[Future[AuditReceipt], AccessEvent], done: set[Future[AuditReceipt]]) -> None:
+def acknowledge(
+    waiting: dict[Future[AuditReceipt], AccessEvent], done: set[Future[AuditReceipt]], output: int
+) -> None:
     lines = []
     for future in done:
         receipt = future.result()
         event = waiting.pop(future)
         lines.append(f"{event.event_id} {receipt.index} {receipt.size} {receipt.root.hex()}\n")
-    os.write(1, "".join(lines).encode())
+    os.write(output, "".join(lines).encode())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    write(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), output=1)

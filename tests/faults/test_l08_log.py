@@ -11,12 +11,12 @@ from tests.unit.store.logs import open_log
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(60, marks=pytest.mark.slow)])
-def test_l08_what_a_killed_writer_acknowledged_is_in_the_log_once(tmp_path: Path, rounds: int) -> None:
-    make_log(tmp_path)
+def test_l08_what_a_killed_writer_acknowledged_is_in_the_log_once(log_folder: Path, rounds: int) -> None:
+    make_log(log_folder)
     acknowledged: list[bytes] = []
     sizes = [0]
     for number in range(rounds):
-        writer = start_writer(tmp_path, f"w{number}")
+        writer = start_writer(log_folder, f"w{number}")
         assert writer.stdout is not None
         acknowledged.append(writer.stdout.readline())  # it is under way
         time.sleep(random.uniform(0, 0.25))
@@ -25,7 +25,7 @@ def test_l08_what_a_killed_writer_acknowledged_is_in_the_log_once(tmp_path: Path
         writer.wait()
         writer.stdout.close()
         acknowledged += [line for line in rest if line.endswith(b"\n")]
-        sizes.append(check_acknowledged(tmp_path, acknowledged))
+        sizes.append(check_acknowledged(log_folder, acknowledged))
         assert len(acknowledged) > number
         assert sizes[-1] > sizes[-2]
-    open_log(tmp_path).close()
+    open_log(log_folder).close()

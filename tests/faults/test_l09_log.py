@@ -26,6 +26,7 @@ from tests.unit.store.logs import (
     ORIGIN,
     SystemEntropy,
     check_whole,
+    disarm,
     leaves_of,
     open_log,
     raw,
@@ -158,6 +159,7 @@ def test_l09_a_queue_that_is_full_refuses_at_once(tmp_path: Path, monkeypatch: p
 def test_l09_a_missing_table(tmp_path: Path) -> None:
     log = open_log(tmp_path, DEADLINE)
     with raw(tmp_path) as connection:
+        disarm(connection)
         connection.execute("ALTER TABLE tile RENAME TO hidden")
         connection.execute("ALTER TABLE secret RENAME TO tile")
         with pytest.raises(AuditUnavailableError, match="privguard db upgrade"):
@@ -198,6 +200,7 @@ def test_l09_a_log_whose_tree_is_behind_takes_no_entries(tmp_path: Path) -> None
     log = open_log(tmp_path, DEADLINE)
     log.submit(access("a")).result(5)
     with raw(tmp_path) as connection:
+        disarm(connection)
         state = connection.execute("SELECT size, edge, root FROM tree_state").fetchone()
         connection.execute("UPDATE tree_state SET size = 0, edge = x''")
         refused(log, "disagree")
@@ -242,12 +245,12 @@ BEFORE: dict[str, Step] = {
     "begin": failing_begin,
     "state": failing_statement("SELECT size"),
     "heads": failing_statement("SELECT json_group_object(tok"),
-    "keys": failing_statement("INSERT INTO subject "),
+    "keys": failing_statement("INSERT OR ROLLBACK INTO subject "),
     "span": failing_statement("SELECT json_group_array(json_array(idx, hex"),
-    "events": failing_statement("INSERT INTO event "),
-    "clients": failing_statement("INSERT INTO event_subject"),
-    "chains": failing_statement("INSERT INTO subject_head"),
-    "detail": failing_statement("INSERT INTO secret"),
+    "events": failing_statement("INSERT OR ROLLBACK INTO event "),
+    "clients": failing_statement("INSERT OR ROLLBACK INTO event_subject"),
+    "chains": failing_statement("INSERT OR ROLLBACK INTO subject_head"),
+    "detail": failing_statement("INSERT OR ROLLBACK INTO secret"),
     "tiles": failing_statement("INSERT INTO tile"),
     "tree": failing_statement("UPDATE tree_state"),
     "commit": failing_commit(after=False),

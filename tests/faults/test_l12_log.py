@@ -45,7 +45,10 @@ def test_l12_nothing_of_a_client_is_in_the_files_or_the_logs(
     assert len(leaves_of(tmp_path)) == 3
 
 
-@pytest.mark.parametrize("statement", ["INSERT INTO event ", "INSERT INTO subject ", "INSERT INTO secret"])
+@pytest.mark.parametrize(
+    "statement",
+    ["INSERT OR ROLLBACK INTO event ", "INSERT OR ROLLBACK INTO subject ", "INSERT OR ROLLBACK INTO secret"],
+)
 def test_l12_a_failing_statement_is_reported_without_its_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, statement: str
 ) -> None:

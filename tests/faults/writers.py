@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from privguard.audit.merkle import root_of
+from privguard.audit.merkle import Tree, extend, leaf_hash
 from privguard.audit.record import parse
 from privguard.crypto.keyring import new_keyring
 from privguard.store import schema
@@ -37,9 +37,11 @@ def check_acknowledged(folder: Path, acknowledged: list[bytes]) -> int:
     for line in acknowledged:
         event_id, index, size, root = line.decode().split()
         assert ids[int(index)] == event_id
-        if int(size) not in roots:
-            roots[int(size)] = root_of(leaves[: int(size)])[1].hex()
-        assert roots[int(size)] == root
+        assert roots.setdefault(int(size), root) == root, "two roots of one size"
+    tree = Tree()
+    for size in sorted(roots):
+        tree, _ = extend(tree, [leaf_hash(leaf) for leaf in leaves[tree.size : size]])
+        assert tree.root().hex() == roots[size]
     return len(leaves)
 
 

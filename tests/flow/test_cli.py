@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from privguard.config import load_settings
+from privguard.errors import ConfigError
 from tests.door import REPO, Gateway, Running, make_gateway
 
 
@@ -117,16 +119,6 @@ def test_every_wrong_setting_is_said_once(folder: Gateway) -> None:
     assert any("[systems.credentials] from_file is missing" in line for line in said)
 
 
-def test_serve_says_which_keys_of_the_policy_are_not_enforced(folder: Gateway) -> None:
-    made = folder.start()
-    try:
-        log = (folder.folder / "gateway.log").read_text()
-    finally:
-        made.stop()
-    assert "not-enforced" in log
-    assert "budgets, break_glass, quota" in log
-
-
 def test_serve_refuses_keys_that_others_may_read(folder: Gateway) -> None:
     (folder.folder / "keys.json").chmod(0o644)
     said = privguard("serve", "--config", str(folder.config))
@@ -164,10 +156,19 @@ def test_doctor_says_one_line_a_check(folder: Gateway) -> None:
     said = privguard("doctor", "--config", str(folder.config))
     assert said.returncode == 0, said.stdout + said.stderr
     assert [line.split()[1] for line in said.stdout.splitlines()] == [
-        "config", "policy", "keys", "store", "upstream", "identity", "disk",
+        "config", "policy", "keys", "store", "signing", "upstream", "identity", "staff", "disk",
     ]  # fmt: skip
     as_json = privguard("doctor", "--json", "--config", str(folder.config))
     assert all(json.loads(line)["ok"] for line in as_json.stdout.splitlines())
+
+
+def test_doctor_says_that_an_empty_directory_refuses_everybody(
+    folder: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIVGUARD_DIRECTORY__REQUIRED", "true")
+    said = privguard("doctor", "--config", str(folder.config))
+    assert said.returncode == 1
+    assert "`privguard directory import`" in said.stdout
 
 
 def test_doctor_asks_the_crm_who_am_i(folder: Gateway) -> None:
@@ -215,3 +216,13 @@ def test_the_environment_overrides_the_file(folder: Gateway, monkeypatch: pytest
     monkeypatch.setenv("PRIVGUARD_GATEWAY__MODE", "observe")
     said = privguard("doctor", "--config", str(folder.config))
     assert "mode observe" in said.stdout
+    monkeypatch.setenv("PRIVGUARD_SYSTEMS__0__NAME", "archive")
+    monkeypatch.setenv("PRIVGUARD_SYSTEMS__0__TLS__CA", "/nowhere.pem")
+    monkeypatch.setenv("PRIVGUARD_SYSTEMS__0__HEADERS__X_A", "b")
+    settings = load_settings(folder.config)
+    assert (settings.system.name, str(settings.system.tls.ca)) == ("archive", "/nowhere.pem")
+    assert settings.system.headers == {"x_a": "b"}
+    assert settings.system.upstream == f"http://127.0.0.1:{folder.upstream_port}"
+    monkeypatch.setenv("PRIVGUARD_SYSTEMS__0__NO_SUCH", "x")
+    with pytest.raises(ConfigError, match=r"\[\[systems\]\] no_such is not a setting"):
+        load_settings(folder.config)

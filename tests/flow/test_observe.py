@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import re
 import shutil
 import socket
 import time
@@ -44,7 +45,8 @@ def plain(port: int, method: str, target: str, body: bytes | None, headers: Mapp
         connection.request(method, target, body, dict(headers))
         given = connection.getresponse()
         kept = [(n.lower(), v) for n, v in given.getheaders() if n.lower() not in OF_THE_CONNECTION]
-        return Plain(given.status, kept, given.read())
+        # Three ways are three writes, and a second may begin between them.
+        return Plain(given.status, kept, re.sub(rb'("updated_at":")[^"]*', rb"\1", given.read()))
     finally:
         connection.close()
 
@@ -351,6 +353,6 @@ def test_the_bank_as_its_staff_use_it(bank_doors: Pair) -> None:
             "/clients/1/letter", "/search?q=1", "/report/summary", "/clients?id_no_like=1", "/me", "/health",
         ):  # fmt: skip
             bank_doors.ask("GET", target, **headers)
-        bank_doors.ask("PATCH", "/clients/2", b'{"notes": "called back"}', **headers, **JSON)
+        bank_doors.ask("PATCH", "/clients/2", b'{"notes": "called 19900007777 back"}', **headers, **JSON)
         bank_doors.ask("POST", "/clients/2/complaints", b'{"channel": "web"}', **headers, **JSON)
     assert len(bank_doors.observing.leaves()) > 60

@@ -142,6 +142,8 @@ def kinds(of: type[errors.PrivguardError] = errors.PrivguardError) -> Iterator[t
 
 
 def one(kind: type[errors.PrivguardError]) -> errors.PrivguardError:
+    if issubclass(kind, errors.FactorRefusedError):
+        return kind()
     return errors.UpstreamRefusedError(302) if kind is errors.UpstreamRefusedError else kind("")
 
 
@@ -170,9 +172,19 @@ def test_every_request_header_has_its_row() -> None:
     assert {name.lower().encode() for name in written if name.startswith("Privguard-")} == set(_SAID)
 
 
+class NoTree:
+    """A log of which nothing was published."""
+
+    def published(self) -> None:
+        return None
+
+    def entries(self, level: int, start: int, stop: int) -> tuple[bytes, ...]:
+        return ()
+
+
 def test_every_route_of_the_gateway_has_its_row() -> None:
     core, _ = guard_core(text(REPO / "policies" / "minimal.yaml"))
-    app = own_routes(Guard(core), lambda: None, None)
+    app = own_routes(Guard(core), lambda: None, NoTree(), None)
     paths = {path for route in app.routes if isinstance(path := getattr(route, "path", None), str)}
     assert set(named(sections(REFERENCE / "http.md")["The gateway's own routes"])) >= paths
 
@@ -232,6 +244,7 @@ HEADINGS: Mapping[type[document.Part], str] = {
     document.Defaults: "defaults",
     document.ClassDef: "classes",
     document.ResourceDef: "resources",
+    document.NarrowDef: "Narrow",
     document.RouteDef: "Routes",
     document.FieldDef: "Fields",
     document.RuleDef: "rules",
@@ -241,9 +254,12 @@ HEADINGS: Mapping[type[document.Part], str] = {
     document.Mfa: "mfa",
     document.Reason: "reason",
     document.Approval: "approval",
+    document.Hours: "hours",
     document.GrantDef: "grant",
     document.BreakGlassDef: "break_glass",
     document.BudgetDef: "budgets",
+    document.StatementDef: "statement",
+    document.NameDef: "names",
     suite.SuiteFile: "Tests",
     suite.ActorDef: "actors",
     suite.Case: "rows",

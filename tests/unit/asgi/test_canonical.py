@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from privguard.asgi.canonical import Target, check_headers, read_target
-from privguard.errors import MalformedRequestError
+from privguard.errors import FilterNotPermittedError, MalformedRequestError
 
 HEADERS = [(b"host", b"crm.bank.example"), (b"accept", b"*/*")]
 
@@ -323,6 +323,19 @@ def test_parameters_can_be_left_out_and_the_rest_keeps_its_bytes() -> None:
     assert rest.raw == b"/clients/42?q=%e5%BC%A0&page=2"
     assert rest.query == (("q", "张"), ("page", "2"))
     assert rest.without(frozenset({"q", "page"})).raw == b"/clients/42"
+
+
+def test_a_parameter_is_added_and_refused_with_another_value() -> None:
+    target = read_target(scope(query=b"q=%e5%BC%A0&page=2"))
+    narrowed = target.narrowed("rm_ids", "rm.li+张")
+    assert narrowed.raw == b"/clients/42?q=%e5%BC%A0&page=2&rm_ids=rm.li%2B%E5%BC%A0"
+    assert narrowed.query == (("q", "张"), ("page", "2"), ("rm_ids", "rm.li+张"))
+    assert narrowed.narrowed("rm_ids", "rm.li+张") is narrowed
+    assert read_target(scope()).narrowed("a", "b").raw == b"/clients/42?a=b"
+    for other in (narrowed, read_target(scope(query=b"rm_ids=x&rm_ids=rm.li%2B%E5%BC%A0"))):
+        with pytest.raises(FilterNotPermittedError) as caught:
+            other.narrowed("rm_ids", "rm.wang")
+        assert caught.value.parameters == ("rm_ids",)
 
 
 segments = st.text(

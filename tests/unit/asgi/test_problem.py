@@ -95,5 +95,7 @@ def test_no_error_of_the_tree_becomes_a_500() -> None:
     for cls in found:
         error = cls.__new__(cls)
         PrivguardError.__init__(error, "x")
-        error.__dict__.update(fields=(), parameters=(), paths=(), retry_after=1, max_age=0, acr_values="mfa")
+        error.__dict__.update(
+            fields=(), parameters=(), paths=(), retry_after=1, max_age=0, acr_values="mfa", challenge={}
+        )
         assert problem_response(error)[0] != 500

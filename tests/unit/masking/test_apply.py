@@ -118,7 +118,7 @@ def test_records_of_one_list_are_judged_by_their_own_values() -> None:
     assert views == ["138****8000", mobile, "138****8000"]
     assert (seen.records, seen.left_out) == (3, 2)
     assert b"total" not in seen.body
-    assert seen.offered == ("id_no", "mobile")
+    assert seen.offers.fields == ("id_no", "mobile")
     told = [(each.rules, each.relations, [s.id for s in each.subjects]) for each in seen.disclosures]
     assert told == [(("branch",), ("same_branch",), ["0", "4"]), (("mine",), (), ["1"])]
     assert plan.seen == [(1, 0), (0, 1), (2, 2), (3, 3), (1, 4)]
@@ -295,8 +295,33 @@ def test_a_count_leaves_only_to_who_sees_every_record() -> None:
         assert ("total" in left(plan, BODY)) is sees_all
 
 
+@pytest.mark.parametrize("link", ['"/clients?page=2"', "null"])
+@pytest.mark.parametrize("hidden", [Outcome.DENIED, Outcome.CHALLENGED])
+def test_a_link_leaves_only_where_it_counts_no_hidden_record(link: str, hidden: Outcome) -> None:
+    """M12: where no record can be hidden, or the list is narrowed and none that is hidden stood there."""
+    shape = {"envelope": (("next", "paging_url"),), "params": (("page", ("paging",)),)}
+    plain = PagingRewrite("https", "gate.example", "/clients")
+    narrowed = PagingRewrite("https", "gate.example", "/clients", narrowed=True)
+    body = f'{{"items":[{{"id":"a"}},{{"id":"b"}}],"next":{link}}}'.encode()
+
+    def linked(paging: PagingRewrite, *, sees_all: bool = False, refused: bool = False) -> bool:
+        rulings = (permit((spec("id"),)), Decision(outcome=hidden))
+        plan = plan_of(
+            spec("id"), **shape, sees_all=sees_all, rulings=rulings, reads=("id",),
+            choose=lambda values: int(refused and values[0] == "b"),
+        )  # fmt: skip
+        return b'"next"' in compile_masker(plan, TOOLS).json(body, ACTOR, {}, paging).body
+
+    assert linked(plain, sees_all=True)
+    assert not linked(plain)
+    assert linked(narrowed)
+    assert linked(narrowed, refused=True) is (hidden is Outcome.CHALLENGED)
+
+
 def test_links_to_further_pages_are_rewritten_or_withheld() -> None:
-    plan = plan_of(spec("id"), envelope=(("next", "paging_url"),), params=(("page", ("paging",)),))
+    plan = plan_of(
+        spec("id"), envelope=(("next", "paging_url"),), params=(("page", ("paging",)),), sees_all=True
+    )
     body = b'{"items":[],"next":"http://crm.internal/clients?page=2&q=13800138000"}'
     masker = compile_masker(plan, TOOLS)
     paging = PagingRewrite("https", "gate.example", "/clients")

@@ -48,7 +48,7 @@ def outcome(masker: BodyMasker, body: bytes) -> tuple[object, ...] | str:
     except UnreadableResponseError as error:
         return error.detail
     seen = sorted(map(told, masked.disclosures))
-    return masked.body, seen, masked.refused, masked.records, masked.left_out, sorted(masked.offered)
+    return masked.body, seen, masked.refused, masked.records, masked.left_out, sorted(masked.offers.fields)
 
 
 def told(disclosure: Disclosure) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privguard.errors import AccessDeniedError, FilterNotPermittedError
-from privguard.masking.request_guard import check_query, check_reveal, is_page, is_plain
+from privguard.masking.request_guard import check_query, check_reveal, is_page, is_plain, looks_up
 from privguard.model import PUBLIC, AccessRequest, ClassSpec, FieldSpec, FieldView, Mask, ResourceShape, View
 
 NAME = ClassSpec("name", search="any")
@@ -313,3 +313,18 @@ def test_m11_nothing_else_may_be_asked_for_in_clear(name: str) -> None:
     with pytest.raises(AccessDeniedError) as caught:
         reveal("mobile", name)
     assert "13800138000" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ((), False), ((("page", "1"), ("sort", "id_no"), ("lang", "x")), False), ((("unknown", "1"),), False),
+        ((("q", "a"),), False), ((("id_no", "1"),), True), ((("name_or_mobile", "1"),), True),
+        ((("filter[id_no]", "1"),), True), ((("page", "1"), ("balance", "1")), True),
+    ],
+)  # fmt: skip
+def test_a_filter_by_what_is_not_seen_clear_is_a_look_up(
+    query: tuple[tuple[str, str], ...], expected: bool
+) -> None:
+    plan: Any = Plan(weakest={"name": View.CLEAR, "mobile": View.MASKED})
+    assert looks_up(plan, AccessRequest(query=query)) is expected

@@ -248,3 +248,22 @@ def test_a_negation_fails_where_the_assertion_fails(value: object) -> None:
         outcome = holds(plain, record)
         assert holds(negated, record) == (outcome if outcome == "fails" else not outcome)
         assert holds(f"not {plain}" if "==" in plain else f"not ({plain})", record) == holds(negated, record)
+
+
+@given(
+    st.frozensets(st.one_of(st.text(max_size=2), st.integers(0, 20).map(str)), max_size=5),
+    st.one_of(
+        st.text(max_size=2),
+        st.integers(0, 20),
+        st.booleans(),
+        st.none(),
+        st.just(MISSING),
+        st.lists(st.text()),
+    ),
+)
+def test_a_set_of_texts_holds_what_a_list_of_them_holds(texts: frozenset[str], value: object) -> None:
+    for text in ("record.id in subject.clients", "record.id not in subject.clients"):
+        record = {"id": value}
+        of_set = holds(text, record, Principal("x", attributes={"clients": texts}))
+        of_list = holds(text, record, Principal("x", attributes={"clients": sorted(texts)}))
+        assert of_set == of_list

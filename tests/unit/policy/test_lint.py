@@ -366,3 +366,33 @@ def test_masks_that_leave_too_much_between_them_are_refused() -> None:
 def test_what_each_mask_leaves_is_known() -> None:
     assert set(LEAVES) | {"partial"} == set(OPERATORS)
     assert left_by(Mask("partial", (("first", 2), ("last", 3)))) == 5
+
+
+def _below(match: str, below: str | None = None) -> dict[str, Any]:
+    hanging: dict[str, Any] = {"match": [match], "fields": {"id": "public", "name": "name"}}
+    if below is not None:
+        hanging["below"] = below
+    return {**document([])["resources"], "visit": hanging}
+
+
+@pytest.mark.parametrize(
+    ("match", "below", "said"),
+    [
+        (
+            "GET /clients/{id}/visits",
+            None,
+            "warning: `GET /clients/{id}/visits` tells whether there is a client",
+        ),
+        ("GET /clients/{id}/visits", "GET /clients", "error: `GET /clients` shows no record"),
+        ("GET /clients/{id}/visits", "PATCH /clients/{id}", "error: `PATCH /clients/{id}` shows no record"),
+        ("GET /visits", "GET /clients/{id}", "error: `GET /visits` does not go on from `GET /clients/{id}`"),
+    ],
+)
+def test_what_hangs_on_a_record_says_so(match: str, below: str | None, said: str) -> None:
+    assert any(finding.startswith(said) for finding in findings(resources=_below(match, below)))
+
+
+@pytest.mark.parametrize("match", ["GET /clients/{id}/visits", "POST /clients/{id}/visits"])
+def test_what_hangs_on_a_record_and_says_so_is_fine(match: str) -> None:
+    found = findings(resources=_below(match, "GET /clients/{id}"))
+    assert not [finding for finding in found if "client" in finding]

@@ -208,7 +208,7 @@ def test_a_record_only_an_unmet_rule_would_show_is_challenged() -> None:
         ({"mfa": {"max_age": "5m"}, "reason": {"min": 5}}, ReasonRequiredError),
         ({"training": {"privacy": "365d"}}, AccessDeniedError),
         ({"training": {"privacy": "365d"}, "reason": {"min": 5}}, AccessDeniedError),
-        ({"approval": {"role": "boss"}}, AccessDeniedError),
+        ({"approval": {"role": "boss"}}, StepUpRequiredError),
     ],
 )
 def test_what_is_missing_for_everything_is_said_before_the_record(
@@ -243,7 +243,7 @@ def test_a_clear_value_asked_for_is_offered_record_by_record() -> None:
         ("mobile",),
         ("read", "reveal"),
     )
-    assert ruling.missing == (Obligation("mfa", 900, False, "a second factor within 900 s"),)
+    assert ruling.missing == (Obligation("mfa", 900, detail="a second factor within 900 s"),)
     assert views(ruling)["mobile"] == "masked"
     assert judge(plan(policy([READ, REVEAL]), fresh(), reveal=("mobile",), reason=WHY)).offered == ("mobile",)
 
@@ -532,3 +532,19 @@ def test_the_shape_is_what_the_document_says() -> None:
     assert [spec.path for spec in shape.fields] == ["id", "name", "mobile", "balance", "cvv", "image/png"]
     assert [(media, cls.name) for media, cls in shape.media] == [("image/png", "secret")]
     assert policy([SEE]).shapes["client"].unknown_params == "deny"
+
+
+def test_a_list_is_narrowed_by_what_the_actor_is() -> None:
+    narrow = [
+        {"roles": ["rm", "junior"], "param": "owner", "by": "subject.id"},
+        {"roles": ["lead"], "param": "unit", "by": "subject.team.unit"},
+    ]
+    narrowing = policy([SEE], client={"narrow": narrow}).narrowing
+
+    def by(*roles: str, **claims: Any) -> tuple[str, str] | None:
+        return narrowing(Principal("x", frozenset(roles), attributes=claims), "client")
+
+    assert by("rm") == by("rm", "junior") == ("owner", "x")
+    assert by("lead", team={"unit": "u1"}) == ("unit", "u1")
+    assert by("rm", "lead", team={"unit": "u1"}) is None  # nobody can tell which shows all
+    assert by("lead") is by("lead", team={"unit": 5}) is by("lead", team={"unit": ""}) is by() is None

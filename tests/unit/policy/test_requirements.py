@@ -149,3 +149,28 @@ def test_second_factors_merge_to_the_strictest() -> None:
         ("mfa", 300, True),
         ("reason", None, False),
     ]
+
+
+@pytest.mark.parametrize(("zone", "is_met"), [("branch", True), ("hq", True), ("home", False), (None, False)])
+def test_network_zone(zone: str | None, is_met: bool) -> None:
+    assert met("zone: [branch, hq]", zone=zone) is is_met
+
+
+@pytest.mark.parametrize(
+    ("said", "is_met"), [(True, True), (False, False), ("true", False), (1, False), (None, False)]
+)
+def test_managed_device(said: object, is_met: bool) -> None:
+    assert met("device: managed", Principal("x", attributes={"managed_device": said})) is is_met
+    assert not met("device: managed")
+
+
+def test_working_hours() -> None:
+    """It is a Monday, 2026-01-05, 08:00 UTC."""
+    assert met('hours: {from: "08:00", to: "18:00"}')
+    assert met('hours: {from: "08:00", to: "08:01"}')
+    assert not met('hours: {from: "07:00", to: "08:00"}')
+    assert not met('hours: {from: "08:01", to: "18:00"}')
+    assert not met('hours: {from: "08:00", to: "18:00", days: [tue, sun]}')
+    assert met('hours: {from: "16:00", to: "16:30", offset: "+08:00"}')
+    assert met('hours: {from: "22:00", to: "24:00", days: [sun], offset: "-10:00"}')
+    assert not met('hours: {from: "08:00", to: "18:00", offset: "+12:00"}')

@@ -7,6 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from privguard.audit.merkle import Tree, extend, leaf_hash
 from privguard.audit.record import columns, parse, subject_columns
@@ -15,6 +18,7 @@ from privguard.crypto.keyring import new_keyring
 from privguard.crypto.keyring import parse as parse_keyring
 from privguard.store import schema
 from privguard.store.audit_log import SqlAuditLog
+from privguard.store.engine import Store
 
 ORIGIN = "test.invalid/log"
 KEYRING = parse_keyring(new_keyring(os.urandom))
@@ -28,6 +32,9 @@ class SystemEntropy:
 
 
 def url_of(folder: Path) -> str:
+    """Of the log in a folder: what its file ``url`` says, or else a SQLite file."""
+    if (folder / "url").exists():
+        return (folder / "url").read_text()
     return f"sqlite+aiosqlite:///{folder / 'log.db'}"
 
 
@@ -37,14 +44,37 @@ def open_log(folder: Path, deadline_s: float = 5.0) -> SqlAuditLog:
     return SqlAuditLog.open(url_of(folder), KEYRING, SystemEntropy(), origin=ORIGIN, deadline_s=deadline_s)
 
 
+OPENED: list[Store] = []
+"""Stores that tests opened to read; the fixture ``log_folder`` closes them."""
+
+
+def store_of(folder: Path) -> Store:
+    OPENED.append(Store(url_of(folder)))
+    return OPENED[-1]
+
+
 @contextmanager
-def raw(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The database as anybody with the file sees it."""
-    connection = sqlite3.connect(folder / "log.db", isolation_level=None)
+def raw(folder: Path) -> Iterator[Any]:
+    """The database as its administrator sees it."""
+    connection: Any
+    if url_of(folder).startswith("postgresql"):
+        connection = psycopg.connect(url_of(folder).replace("+asyncpg", ""), autocommit=True)
+    else:
+        connection = sqlite3.connect(folder / "log.db", isolation_level=None)
     try:
         yield connection
     finally:
         connection.close()
+
+
+def disarm(connection: Any) -> None:
+    """Drops the triggers, as an administrator of the database may."""
+    if isinstance(connection, psycopg.Connection):
+        connection.execute("SET session_replication_role = replica")
+        return
+    triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for (name,) in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
 
 
 def leaves_of(folder: Path) -> list[bytes]:
@@ -69,7 +99,7 @@ def check_whole(folder: Path, *, erased: int = 0) -> list[bytes]:
     with raw(folder) as connection:
         select = connection.execute
         size, edge, root = select("SELECT size, edge, root FROM tree_state").fetchone()
-        assert verify_log(leaves, size, root).ok
+        assert verify_log(lambda: leaves, size, root).ok
         assert (size, edge, root) == (tree.size, b"".join(tree.edge), tree.root())
         assert select("SELECT level, n, data, root FROM tile ORDER BY level, n").fetchall() == [
             (tile.level, tile.n, tile.data, tile.root) for tile in tiles

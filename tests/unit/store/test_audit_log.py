@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 
 from privguard.audit.merkle import root_of
 from privguard.audit.record import parse
 from privguard.crypto.envelope import unseal
+from privguard.crypto.keyring import Keyring
 from privguard.errors import AuditUnavailableError
 from privguard.model import AuditReceipt, Disclosure, Outcome, SubjectRef
 from privguard.store.audit_log import BATCH_EVENTS, SqlAuditLog
 from privguard.store.engine import Store
+from privguard.store.ledger import Ledger, prepare
 from privguard.store.subjects import SubjectKeys
 from tests.unit.audit.events import access, accesses, disclosure, refs
 from tests.unit.store.logs import (
@@ -32,15 +33,16 @@ from tests.unit.store.logs import (
     leaves_of,
     open_log,
     raw,
+    store_of,
     url_of,
 )
 
 
-def test_a_receipt_is_for_an_entry_that_is_there(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_a_receipt_is_for_an_entry_that_is_there(log_folder: Path) -> None:
+    log = open_log(log_folder)
     event = access("a")
     receipt = log.submit(event).result(5)
-    leaves = leaves_of(tmp_path)
+    leaves = leaves_of(log_folder)
     assert receipt == AuditReceipt(ORIGIN, 0, 1, root_of(leaves)[1])
     assert parse(leaves[0]).id == event.event_id
     log.close()
@@ -60,8 +62,8 @@ def test_everything_in_the_database_follows_from_the_leaves(tmp_path_factory, ev
         assert root_of(leaves[: receipt.size])[1] == receipt.root
 
 
-def test_many_entries_fill_tiles_and_many_threads_may_hand_them_in(tmp_path: Path) -> None:
-    log = open_log(tmp_path, deadline_s=60)
+def test_many_entries_fill_tiles_and_many_threads_may_hand_them_in(log_folder: Path) -> None:
+    log = open_log(log_folder, deadline_s=60)
     done: list[AuditReceipt] = []
 
     def hand_in(name: str) -> None:
@@ -75,13 +77,13 @@ def test_many_entries_fill_tiles_and_many_threads_may_hand_them_in(tmp_path: Pat
         thread.join()
     log.close()
     assert sorted(receipt.index for receipt in done) == list(range(900))
-    leaves = check_whole(tmp_path)
+    leaves = check_whole(log_folder)
     for receipt in done[::50]:
         assert root_of(leaves[: receipt.size])[1] == receipt.root
 
 
-def test_event_loops_append_without_blocking(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_event_loops_append_without_blocking(log_folder: Path) -> None:
+    log = open_log(log_folder)
     count = BATCH_EVENTS + 50
 
     async def run() -> None:
@@ -97,23 +99,37 @@ def test_event_loops_append_without_blocking(tmp_path: Path) -> None:
     log.close()
     with pytest.raises(AuditUnavailableError, match="closed"):
         asyncio.run(log.append(access("d")))
-    check_whole(tmp_path)
+    check_whole(log_folder)
 
 
-def test_an_entry_that_is_handed_in_again_is_there_once(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_an_entry_that_is_handed_in_again_is_there_once(log_folder: Path) -> None:
+    log = open_log(log_folder)
     event = access("a", "b", detail=(("reason", "r"),))
     first, twin = [future.result(5) for future in [log.submit(event), log.submit(event)]]
     log.submit(access("a")).result(5)
     again = log.submit(event).result(5)
     log.close()
     assert first.index == twin.index == again.index
-    leaves = check_whole(tmp_path)
+    leaves = check_whole(log_folder)
     assert len(leaves) == 2
     assert root_of(leaves[: again.size])[1] == again.root
-    reopened = open_log(tmp_path)
+    reopened = open_log(log_folder)
     assert reopened.submit(event).result(5).index == first.index
     reopened.close()
+
+
+def test_an_entry_that_is_handed_in_again_holds_up_nobody_in_its_batch(log_folder: Path) -> None:
+    open_log(log_folder).close()
+    ledger = Ledger(store_of(log_folder), KEYRING, SystemEntropy(), ORIGIN)
+    event = access("a", "b")
+    ledger.append([prepare(event)])
+    again, new, reused = ledger.append(
+        [prepare(event), prepare(access("b", "c")), prepare(access("a", event_id=event.event_id))]
+    )
+    assert isinstance(again, AuditReceipt)
+    assert isinstance(new, AuditReceipt)
+    assert (again.index, new.index, type(reused)) == (0, 1, AuditUnavailableError)
+    assert len(check_whole(log_folder)) == 2
 
 
 @pytest.mark.parametrize(
@@ -128,9 +144,9 @@ def test_an_entry_that_is_handed_in_again_is_there_once(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("together", [True, False])
 def test_an_id_used_for_another_entry_is_refused(
-    tmp_path: Path, changes: dict[str, object], together: bool
+    log_folder: Path, changes: dict[str, object], together: bool
 ) -> None:
-    log = open_log(tmp_path)
+    log = open_log(log_folder)
     first = log.submit(access("a", event_id="e" * 32))
     if not together:
         first.result(5)
@@ -139,32 +155,32 @@ def test_an_id_used_for_another_entry_is_refused(
         other.result(5)
     assert log.submit(access("b")).result(5).index == 1
     log.close()
-    assert len(check_whole(tmp_path)) == 2
+    assert len(check_whole(log_folder)) == 2
 
 
-def test_a_large_disclosure_becomes_parts_in_one_transaction(tmp_path: Path) -> None:
-    log = open_log(tmp_path, deadline_s=30)
+def test_a_large_disclosure_becomes_parts_in_one_transaction(log_folder: Path) -> None:
+    log = open_log(log_folder, deadline_s=30)
     event = access(*(str(number) for number in range(2500)), detail=(("reason", "r"),))
     receipt = log.submit(event).result(30)
     assert log.submit(event).result(30).index == receipt.index
     log.close()
-    leaves = [parse(leaf) for leaf in check_whole(tmp_path)]
+    leaves = [parse(leaf) for leaf in check_whole(log_folder)]
     assert [(leaf.id, leaf.part, bool(leaf.detail)) for leaf in leaves] == [
         (event.event_id, part, part == 0) for part in range(3)
     ]
     assert (receipt.index, receipt.size) == (2, 3)
 
 
-def test_the_detail_opens_for_key_holders_only_with_the_keys_of_all_its_clients(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_the_detail_opens_for_key_holders_only_with_the_keys_of_all_its_clients(log_folder: Path) -> None:
+    log = open_log(log_folder)
     event = access("a", "b", detail=(("reason", "because"),))
     log.submit(event).result(5)
     nobody = access(detail=(("q", "text"),))
     log.submit(nobody).result(5)
     log.close()
-    leaves = [parse(leaf) for leaf in check_whole(tmp_path)]
+    leaves = [parse(leaf) for leaf in check_whole(log_folder)]
     keys = SubjectKeys(KEYRING, SystemEntropy())
-    with raw(tmp_path) as connection:
+    with raw(log_folder) as connection:
         sealed = [ct for (ct,) in connection.execute("SELECT ct FROM secret ORDER BY idx")]
         rows = {
             name: (wrapped, ref)
@@ -185,20 +201,20 @@ def test_the_detail_opens_for_key_holders_only_with_the_keys_of_all_its_clients(
     assert b"text" in unseal(keys.detail_key("default", []), sealed[1], nobody.event_id.encode())
 
 
-def test_clients_of_two_tenants_have_nothing_in_common(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_clients_of_two_tenants_have_nothing_in_common(log_folder: Path) -> None:
+    log = open_log(log_folder)
     for tenant in ("one", "two"):
         log.submit(access("a", tenant=tenant)).result(5)
     log.close()
-    with raw(tmp_path) as connection:
+    with raw(log_folder) as connection:
         names = connection.execute(
             "SELECT count(DISTINCT ref_hmac), count(DISTINCT tok) FROM subject"
         ).fetchone()
     assert names == (2, 2)
 
 
-def test_one_bad_entry_does_not_hold_up_the_others(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_one_bad_entry_does_not_hold_up_the_others(log_folder: Path) -> None:
+    log = open_log(log_folder)
     before, bad, after = (
         log.submit(event)
         for event in (
@@ -214,20 +230,20 @@ def test_one_bad_entry_does_not_hold_up_the_others(tmp_path: Path) -> None:
     with pytest.raises(AuditUnavailableError):
         worse.result(5)
     log.close()
-    check_whole(tmp_path)
+    check_whole(log_folder)
 
 
-def test_s16_a_client_whose_key_row_was_swapped_cannot_be_put_on_record(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_s16_a_client_whose_key_row_was_swapped_cannot_be_put_on_record(log_folder: Path) -> None:
+    log = open_log(log_folder)
     log.submit(access("a", "b")).result(5)
     log.close()
-    with raw(tmp_path) as connection:
+    with raw(log_folder) as connection:
         (one, first), (two, second) = connection.execute(
             "SELECT ref_hmac, wrapped_dek FROM subject"
         ).fetchall()
-        connection.execute("UPDATE subject SET wrapped_dek = ? WHERE ref_hmac = ?", (first, two))
-        connection.execute("UPDATE subject SET wrapped_dek = ? WHERE ref_hmac = ?", (second, one))
-    log = open_log(tmp_path)
+        connection.execute(f"UPDATE subject SET wrapped_dek = '{first}' WHERE ref_hmac = '{two}'")
+        connection.execute(f"UPDATE subject SET wrapped_dek = '{second}' WHERE ref_hmac = '{one}'")
+    log = open_log(log_folder)
     swapped, other = log.submit(access("a")), log.submit(access("c"))
     with pytest.raises(AuditUnavailableError, match="does not open"):
         swapped.result(5)
@@ -235,17 +251,17 @@ def test_s16_a_client_whose_key_row_was_swapped_cannot_be_put_on_record(tmp_path
     log.close()
 
 
-def test_s16_a_wrapping_key_that_is_missing_is_named(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_s16_a_wrapping_key_that_is_missing_is_named(log_folder: Path) -> None:
+    log = open_log(log_folder)
     log.submit(access("a")).result(5)
     log.close()
-    other = structs.replace(KEYRING, keks={2: KEYRING.keks[1]}, primary=2)
-    log = SqlAuditLog.open(url_of(tmp_path), other, SystemEntropy(), origin=ORIGIN)
+    other = Keyring(KEYRING.id, KEYRING.suite, KEYRING.root, {2: KEYRING.keks[1]}, 2)
+    log = SqlAuditLog.open(url_of(log_folder), other, SystemEntropy(), origin=ORIGIN)
     with pytest.raises(AuditUnavailableError, match="Version 1 of the wrapping key"):
         log.submit(access("a")).result(5)
     log.submit(access("b")).result(5)
     log.close()
-    check_whole(tmp_path)
+    check_whole(log_folder)
 
 
 def erase_every_client(folder: Path) -> None:
@@ -254,27 +270,27 @@ def erase_every_client(folder: Path) -> None:
         connection.execute("UPDATE tree_state SET erasures = erasures + 1")
 
 
-def test_l13_keys_that_were_destroyed_are_forgotten_by_a_running_writer(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_l13_keys_that_were_destroyed_are_forgotten_by_a_running_writer(log_folder: Path) -> None:
+    log = open_log(log_folder)
     log.submit(access("a")).result(5)
-    erase_every_client(tmp_path)
+    erase_every_client(log_folder)
     log.submit(access("a")).result(5)
     log.close()
-    first, second = [parse(leaf).groups[0].subjects[0] for leaf in check_whole(tmp_path, erased=1)]
+    first, second = [parse(leaf).groups[0].subjects[0] for leaf in check_whole(log_folder, erased=1)]
     assert first[0] != second[0]
     assert second[1:] == (1, -1)
 
 
-def test_a_key_made_for_an_entry_that_is_not_written_is_not_used_later(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_a_key_made_for_an_entry_that_is_not_written_is_not_used_later(log_folder: Path) -> None:
+    log = open_log(log_folder)
     event = access("a")
     log.submit(event).result(5)
-    erase_every_client(tmp_path)
+    erase_every_client(log_folder)
     with pytest.raises(AuditUnavailableError, match="two different entries"):
         log.submit(event).result(5)
     log.submit(access("a")).result(5)
     log.close()
-    check_whole(tmp_path, erased=1)
+    check_whole(log_folder, erased=1)
 
 
 def test_files_are_their_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
@@ -290,8 +306,8 @@ def test_files_are_their_owners_alone_whatever_the_umask(tmp_path: Path) -> None
         os.umask(before)
 
 
-def test_a_fork_appends_with_threads_and_connections_of_its_own(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_a_fork_appends_with_threads_and_connections_of_its_own(log_folder: Path) -> None:
+    log = open_log(log_folder)
     log.submit(access("a")).result(5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of what is tested here
@@ -307,24 +323,24 @@ def test_a_fork_appends_with_threads_and_connections_of_its_own(tmp_path: Path) 
         future.result(5)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     log.close()
-    assert len(check_whole(tmp_path)) == 41
+    assert len(check_whole(log_folder)) == 41
 
 
-def test_closing_writes_what_has_queued_and_takes_no_more(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_closing_writes_what_has_queued_and_takes_no_more(log_folder: Path) -> None:
+    log = open_log(log_folder)
     futures = [log.submit(access("a")) for _ in range(300)]
     log.close()
     assert {future.result(0).index for future in futures} == set(range(300))
     with pytest.raises(AuditUnavailableError, match="closed"):
         log.submit(access("a")).result(0)
     log.close()
-    Store(url_of(tmp_path)).close()
+    Store(url_of(log_folder)).close()
 
 
-def test_refusals_are_on_record_too(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_refusals_are_on_record_too(log_folder: Path) -> None:
+    log = open_log(log_folder)
     denied = access(outcome=Outcome.DENIED, status=404, problem="not-permitted", disclosures=())
     log.submit(denied).result(5)
     log.close()
-    (leaf,) = check_whole(tmp_path)
+    (leaf,) = check_whole(log_folder)
     assert (parse(leaf).outcome, parse(leaf).status, parse(leaf).problem) == ("denied", 404, "not-permitted")

@@ -6,7 +6,7 @@ import pytest
 
 from privguard.errors import AuditUnavailableError
 from tests.unit.audit.events import access
-from tests.unit.store.logs import open_log, raw
+from tests.unit.store.logs import disarm, open_log, raw
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def test_l06_a_log_that_disagrees_with_its_tree_is_not_opened(
     (tmp_path / "log.db").chmod(0o600)
     open_log(tmp_path).close()
     with raw(tmp_path) as connection:
+        disarm(connection)
         assert connection.execute(change).rowcount > 0
     with pytest.raises(AuditUnavailableError, match="disagree"):
         open_log(tmp_path)

@@ -45,7 +45,7 @@ def test_one_writer_at_a_time_and_what_fails_is_undone(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     with pytest.raises(RuntimeError), stores[0].write() as connection:
-        connection.execute(text("UPDATE tree_state SET epoch = 0"))
+        connection.execute(text("UPDATE tree_state SET epoch = epoch + 1"))
         raise RuntimeError
     with stores[0].read() as connection:
         assert connection.execute(text("SELECT epoch FROM tree_state")).scalar_one() == 100

@@ -8,27 +8,26 @@ from privguard.audit.record import parse
 from privguard.audit.verify import verify_log
 from privguard.errors import StoreUnavailableError
 from privguard.model import Disclosure, FieldShown, Outcome, View
-from privguard.store.engine import Store
 from privguard.store.log_reader import PAGE, LogReader
 from tests.unit.audit.events import access, disclosure, refs
-from tests.unit.store.logs import leaves_of, open_log, raw, url_of
+from tests.unit.store.logs import leaves_of, open_log, raw, store_of
 
 
 def reader(folder: Path) -> LogReader:
-    return LogReader(Store(url_of(folder)))
+    return LogReader(store_of(folder))
 
 
-def test_entries_are_read_in_order_and_verify_against_the_head(tmp_path: Path) -> None:
-    log = open_log(tmp_path, deadline_s=30)
+def test_entries_are_read_in_order_and_verify_against_the_head(log_folder: Path) -> None:
+    log = open_log(log_folder, deadline_s=30)
     count = PAGE * 2 + 3
     for future in [log.submit(access("a", at_us=number)) for number in range(count)]:
         future.result(30)
     log.close()
-    read = reader(tmp_path)
-    leaves = leaves_of(tmp_path)
+    read = reader(log_folder)
+    leaves = leaves_of(log_folder)
     size, root = read.head()
     assert list(read.entries()) == list(enumerate(leaves))
-    assert verify_log((leaf for _, leaf in read.entries()), size, root).ok
+    assert verify_log(lambda: (leaf for _, leaf in read.entries()), size, root).ok
     assert list(read.entries(PAGE - 1, PAGE + 2)) == list(enumerate(leaves))[PAGE - 1 : 2 * PAGE + 1]
     assert list(read.entries(count - 1, 9)) == [(count - 1, leaves[-1])]
     assert list(read.entries(count)) == list(read.entries(3, 0)) == []
@@ -37,30 +36,30 @@ def test_entries_are_read_in_order_and_verify_against_the_head(tmp_path: Path) -
     assert list(read.find("0" * 32)) == []
 
 
-def test_an_empty_log(tmp_path: Path) -> None:
-    open_log(tmp_path).close()
-    read = reader(tmp_path)
+def test_an_empty_log(log_folder: Path) -> None:
+    open_log(log_folder).close()
+    read = reader(log_folder)
     assert read.head()[0] == 0
     assert list(read.entries()) == list(read.last(5)) == list(read.of_client("x", 5)) == []
     assert read.distinct_clients("rm-1", 0) == 0
 
 
-def test_a_clients_entries_are_found_by_its_chain(tmp_path: Path) -> None:
-    log = open_log(tmp_path)
+def test_a_clients_entries_are_found_by_its_chain(log_folder: Path) -> None:
+    log = open_log(log_folder)
     for number in range(40):
         log.submit(access("b" if number % 4 else "a", "c")).result(5)
     log.close()
-    read = reader(tmp_path)
-    token = parse(leaves_of(tmp_path)[0]).groups[0].subjects[0][0]
+    read = reader(log_folder)
+    token = parse(leaves_of(log_folder)[0]).groups[0].subjects[0][0]
     found = read.of_client(token, 100)
     assert [index for index, _ in found] == list(range(36, -1, -4))
     assert list(read.of_client(token, 3)) == list(found[:3])
     assert list(read.of_client("nobody", 3)) == []
 
 
-def test_distinct_clients_counts_whom_an_actor_was_shown(tmp_path: Path) -> None:
+def test_distinct_clients_counts_whom_an_actor_was_shown(log_folder: Path) -> None:
     masked = FieldShown("name", View.MASKED, "m")
-    log = open_log(tmp_path)
+    log = open_log(log_folder)
     for event in (
         access("a", "b", at_us=100),
         access("b", "c", at_us=200),
@@ -73,7 +72,7 @@ def test_distinct_clients_counts_whom_an_actor_was_shown(tmp_path: Path) -> None
     ):
         log.submit(event).result(5)
     log.close()
-    read = reader(tmp_path)
+    read = reader(log_folder)
     assert [read.distinct_clients("rm-1", since) for since in (0, 100, 101, 201, 301)] == [4, 4, 3, 1, 0]
     assert read.distinct_clients("rm-1", 0, "other") == read.distinct_clients("other", 0) == 1
 
@@ -82,7 +81,7 @@ def test_distinct_clients_counts_whom_an_actor_was_shown(tmp_path: Path) -> None
 def test_the_queries_go_by_an_index(tmp_path: Path, query: str) -> None:
     open_log(tmp_path).close()
     statements: list[str] = []
-    store = Store(url_of(tmp_path))
+    store = store_of(tmp_path)
     with store.read() as connection:
         driver = connection.connection.driver_connection
         driver.set_trace_callback(statements.append)  # type: ignore[union-attr]

@@ -1,0 +1,35 @@
+"""What is read off one access before anything is counted: how far the client is from the actor's work."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from privguard.anomaly.access import CLOSE, REASONS, Access, Relation
+
+DISTANCES: Final = 16
+RELATED: Final = 0
+UNRELATED: Final = 10
+"""From here on, nobody of the team has had work with the client for 256 hours."""
+NEVER: Final = 14
+PRIVATE: Final = 15
+_TASKS: Final = int(Relation.TASK | Relation.CALL | Relation.COVER | Relation.CAMPAIGN)
+_WEEK_H: Final = 168
+
+
+def distance(access: Access) -> int:
+    """0 for a client of one's own work, 1–13 by the time since the team's last work, 14 never, 15 in private.
+
+    Who is close in private and not of one's tasks is furthest, the own branch or portfolio notwithstanding.
+    """
+    if access.relations & CLOSE and not access.relations & _TASKS:
+        return PRIVATE
+    if access.relations & REASONS:
+        return RELATED
+    if access.idle_s < 0:
+        return NEVER
+    return min(13, 1 + (access.idle_s // 3600).bit_length())
+
+
+def hour_of_week(at_s: int) -> int:
+    """0–167, UTC; it only has to recur."""
+    return at_s // 3600 % _WEEK_H

@@ -1,0 +1,206 @@
+"""The inline scorer: one access in, one risk out; no I/O, nothing raised, the same to the bit when replayed.
+
+1. The actor's day is turned, if it is over: an unsuspicious one is learned from, a flagged one is not.
+2. Rules (L0): honey client, leaver, cap of distinct clients, dormant account, two places at once.
+3. Counts (L1): of what the access adds to, each that is higher than any of the day is asked how improbable.
+4. Distance, hour and place: how rare among the role's accesses.
+5. The least p, by Bonferroni's bound over what was asked, weighted where the client is of public interest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct, field
+
+from privguard.anomaly.access import Access
+from privguard.anomaly.baseline import Expectation, Role, Sums, learn
+from privguard.anomaly.counters import CELLS, HALF_LIVES, KINDS, Counted, client_key
+from privguard.anomaly.evidence import BY_KIND, NOTHING, UNKNOWN, Cause, Evidence, Level, Risk
+from privguard.anomaly.features import UNRELATED, distance, hour_of_week
+from privguard.anomaly.tail import at_least_one
+
+DAY: Final = 86_400
+DORMANT_S: Final = 90 * DAY
+CONCURRENT_S: Final = 300
+PLACES: Final = 6
+"""Devices and zones that are remembered of an actor."""
+RAISED_P, HIGH_P, SEVERE_P = 1e-3, 1e-4, 1e-6
+_ODD: Final = 0.005
+"""Hours that hold less than this share of a role's accesses are odd."""
+_RARE: Final = 0.02
+"""What is less rare than this is no evidence."""
+_SENSITIVE: Final = 4.0
+_ASKED: Final = 4
+"""Tests that an ordinary access is put to: distance, hour, place, and its counts together."""
+
+
+class Rules(Struct, frozen=True):
+    """What L0 goes by; ``caps``: distinct clients a day by role."""
+
+    honey: frozenset[str] = frozenset()
+    leavers: frozenset[str] = frozenset()
+    caps: Mapping[str, int] = field(default_factory=dict)
+
+
+class Actor:
+    """What is known of one actor; about 8 kB, most of it whom they have seen."""
+
+    __slots__ = (
+        "counted", "expected", "flagged", "highest", "last_place", "peers", "places", "role", "sums",
+    )  # fmt: skip
+
+    def __init__(self, role: Role, peers: Sums) -> None:
+        self.counted = Counted()
+        self.role, self.peers, self.sums = role, peers, Sums()
+        self.expected = Expectation(self.sums, peers, role)
+        self.highest = [0.0] * CELLS
+        self.flagged = False
+        self.places: tuple[tuple[str, str], ...] = ()
+        self.last_place = ("", "")
+
+    def turn(self, day: int) -> None:
+        """Ends the actor's day, and begins another."""
+        if self.counted.day and not self.flagged:
+            learn(self.highest, self.expected, self.sums, self.peers, self.role)
+        self.counted.turn(day)
+        self.role.turn(day)
+        self.expected = Expectation(self.sums, self.peers, self.role)
+        self.highest = [0.0] * CELLS
+        self.flagged = False
+
+
+class Scorer:
+    """All actors' state, of one worker; ``merge`` takes in another's counts."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or Rules()
+        self.actors: dict[str, Actor] = {}
+        self._roles: dict[str, Role] = {}
+        self._peers: dict[tuple[str, str], Sums] = {}
+
+    def score(self, access: Access) -> Risk:
+        """The risk of an access; what fails here is a risk that nobody knows, for the policy to judge."""
+        try:
+            return self._score(access)
+        except Exception:  # noqa: BLE001  # the path of an access does not end here
+            return UNKNOWN
+
+    def merge(self, other: Scorer) -> None:
+        """Adds what another worker counted; what is ordinary is learned from the log, not from workers.
+
+        Until they merge, a client whom one has seen is new to the other, and counts as new with both.
+        """
+        for name, theirs in other.actors.items():
+            mine = self.actors.get(name)
+            if mine is None:
+                mine = self.actors[name] = Actor(theirs.role, theirs.peers)
+            mine.counted.merge(theirs.counted)
+
+    def _actor(self, access: Access) -> Actor:
+        role = self._roles.setdefault(access.role, Role())
+        peers = self._peers.setdefault((access.role, access.team), Sums())
+        actor = self.actors[access.actor] = Actor(role, peers)
+        return actor
+
+    def _score(self, access: Access) -> Risk:
+        actor = self.actors.get(access.actor) or self._actor(access)
+        counted, at, key = actor.counted, access.at_s, client_key(access.client)
+        if at // DAY > counted.day:  # 1
+            actor.turn(at // DAY)
+        counted.today.add(key)
+        far, hour = distance(access), hour_of_week(at)
+        evidence = self._rules(access, actor)  # 2
+        kinds = [0]
+        if counted.seen.add(at, key):
+            kinds.append(1)
+        if access.clear:
+            kinds.append(2)
+        if far >= UNRELATED:
+            kinds.append(3)
+        odd = actor.role.rare[hour] < _ODD
+        if odd:
+            kinds.append(4)
+        if raised := counted.decayed.add(at, kinds, actor.highest):  # 3
+            self._counts(actor, raised, evidence)
+        self._rarities(actor, access, far, hour, evidence)  # 4
+        counted.last_s = max(at, counted.last_s)
+        return self._risk(actor, access, far, hour, evidence)  # 5
+
+    def _rules(self, access: Access, actor: Actor) -> list[Evidence]:
+        rules, counted, found = self.rules, actor.counted, list[Evidence]()
+        if access.client in rules.honey:
+            found.append(Evidence(Cause.HONEY, 0.0))
+        if access.actor in rules.leavers:
+            found.append(Evidence(Cause.LEAVER, 0.0))
+        cap = rules.caps.get(access.role) if rules.caps else None
+        if cap is not None and (clients := counted.today.count()) > cap:
+            found.append(Evidence(Cause.CAP, 0.0, clients, cap, window_s=DAY))
+        gap = access.at_s - counted.last_s
+        if gap >= DORMANT_S and counted.last_s >= 0:
+            found.append(Evidence(Cause.DORMANT, 0.0, gap, DORMANT_S))
+        device, zone = actor.last_place
+        if gap < CONCURRENT_S and device != access.device and zone != access.zone and counted.last_s >= 0:
+            found.append(Evidence(Cause.CONCURRENT, 0.0, gap, CONCURRENT_S))
+        return found
+
+    def _counts(self, actor: Actor, raised: list[int], evidence: list[Evidence]) -> None:
+        for cell in raised:
+            count = actor.highest[cell]
+            p = actor.expected.p(cell, count)
+            if p < _RARE:
+                cause, half_life = BY_KIND[cell % len(KINDS)], HALF_LIVES[cell // len(KINDS)]
+                peers = actor.peers.total[cell] / max(1, actor.peers.days)
+                evidence.append(Evidence(cause, p, count, actor.expected.mean[cell], peers, half_life))
+
+    def _rarities(self, actor: Actor, access: Access, far: int, hour: int, evidence: list[Evidence]) -> None:
+        role = actor.role
+        if far and role.sums.days and (p := role.p_distance(far)) < _RARE:
+            evidence.append(Evidence(Cause.DISTANCE, p, access.idle_s))
+        if (p := role.rare[hour]) < _RARE:
+            evidence.append(Evidence(Cause.HOUR, p, hour))
+        device, zone = actor.last_place
+        if device == access.device and zone == access.zone:
+            return
+        actor.last_place = place = (access.device, access.zone)
+        if place not in actor.places:
+            actor.places = (*actor.places[-PLACES + 1 :], place)
+            role.new_places += 1
+            p = role.new_places / (role.accesses + 1)
+            if role.sums.days and p < _RARE and len(actor.places) > 1:
+                evidence.append(Evidence(Cause.PLACE, p))
+
+    def _risk(self, actor: Actor, access: Access, far: int, hour: int, evidence: list[Evidence]) -> Risk:
+        if not evidence:
+            actor.role.see(far, hour)
+            return NOTHING
+        if len(evidence) > 1:
+            evidence.sort(key=_weight)
+        p = at_least_one((each.p for each in evidence), _ASKED)
+        if access.sensitive:
+            p /= _SENSITIVE
+        level = _level(p)
+        if level is Level.RULE or p < HIGH_P:
+            actor.flagged = True
+        else:
+            actor.role.see(far, hour)
+        return Risk(level, p, tuple(evidence))
+
+
+def _weight(evidence: Evidence) -> float:
+    return evidence.p
+
+
+def _level(p: float) -> Level:
+    if p <= 0.0:
+        return Level.RULE
+    if p < SEVERE_P:
+        return Level.SEVERE
+    return Level.HIGH if p < HIGH_P else Level.RAISED if p < RAISED_P else Level.LOW
+
+
+def surprise(risk: Risk) -> float:
+    """The risk as a number to rank by: -log10 of p; rules before everything."""
+    return 99.0 if risk.level is Level.RULE else -math.log10(max(risk.p, 1e-15))

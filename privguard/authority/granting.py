@@ -1,0 +1,386 @@
+"""Issues grants: a challenge that was met becomes one, or waits for a second person."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from privguard.authority.journal import Journal
+from privguard.authority.proving import Proven, Prover
+from privguard.crypto.envelope import NONCE_BYTES
+from privguard.errors import (
+    AccessDeniedError,
+    NotOnRecordError,
+    PolicyUnavailableError,
+    PrivguardError,
+    ReasonRequiredError,
+)
+from privguard.model import AccessRequest, Outcome, Principal
+from privguard.policy import Policy
+from privguard.policy.notation import seconds
+from privguard.policy.terms import Terms, terms
+from privguard.ports import Claim
+from privguard.stepup.assurance import Profile
+from privguard.stepup.challenge import CHALLENGE_S, Challenge, described, open_challenge, seal_challenge
+from privguard.stepup.factor import Proof
+from privguard.stepup.grant import GRANT_BYTES, Grant, Scope, mark_of, webauthn_challenge
+from privguard.store.claims import together
+from privguard.store.factors import Factors, ReplayedError
+from privguard.store.grants import Grants, Standing
+from privguard.telemetry import logger
+
+APPROVE_S: Final = 3_600
+"""How long somebody may take to approve."""
+RESET: Final = "reset"
+"""Action of a scope by which all factors of whom its purpose names are removed."""
+PAGE: Final = "/_privguard/stepup/"
+_S: Final = 1_000_000
+_CHANGED: Final = "The policy changed since: ask for the record again."
+
+
+class Issued(Struct, frozen=True):
+    """A grant for its holder.
+
+    Attributes:
+        secret: what opens it; stored nowhere.
+        waits: somebody has to approve it first.
+        seconds: it holds for, or somebody may take to approve.
+    """
+
+    secret: str
+    name: str
+    waits: bool
+    seconds: int
+    reads: int
+    fields: tuple[str, ...]
+
+
+class Granting:
+    """``ports.Challenges``, and what follows them; for any thread, blocks as the store does.
+
+    Args:
+        key: seals challenges (32 bytes), the same in every worker.
+        usual: seconds and reads of a grant whose rule sets none.
+        reset_role: who approves that somebody's factors are reset; empty: nobody can.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        prover: Prover,
+        grants: Grants,
+        factors: Factors,
+        key: bytes,
+        *,
+        profile: Profile,
+        usual: tuple[int, int],
+        reset_role: str,
+    ) -> None:
+        self._profile = profile
+        self._factors = factors
+        self._usual = usual
+        self._reset_role = reset_role
+        self._journal = journal
+        self._core = journal.core
+        self._prover = prover
+        self._grants = grants
+        self._key = key
+
+    # challenges
+
+    def seal(self, scope: Scope, reason: str, now_us: int) -> str:
+        """See ``ports.Challenges.seal``."""
+        nonce = base64.urlsafe_b64encode(self._core.entropy.token(16)).decode()
+        challenge = Challenge(scope, nonce, now_us // _S + CHALLENGE_S, reason)
+        return seal_challenge(challenge, self._key, self._core.entropy.token(NONCE_BYTES))
+
+    def describe(self, scope: Scope, reason: str, now_us: int) -> Mapping[str, object]:
+        """See ``ports.Challenges.describe``."""
+        actor = Principal(scope.actor, tenant=scope.tenant, session=scope.session)
+        factor = self._terms(scope, actor, reason).factor
+        text = self.seal(scope, reason, now_us)
+        return described(text, scope, self._prover.methods(actor, factor), f"{PAGE}?challenge={text}")
+
+    def describe_own(self, scope: Scope, actor: Principal) -> Mapping[str, object]:
+        """A challenge for an act of the actor's own, with the methods that would meet it."""
+        text = self.seal(scope, "", self._now_us())
+        methods = self._prover.methods(actor, None)
+        return {"challenge_id": text, "methods": methods, "expires_in": CHALLENGE_S}
+
+    def opened(self, text: str, actor: Principal) -> Challenge:
+        """The challenge, for its own holder. Raises AccessDeniedError."""
+        return open_challenge(text, self._key, actor, self._now_us() // _S)
+
+    def terms_of(self, challenge: Challenge, actor: Principal, reason: str = "", ticket: str = "") -> Terms:
+        """What meeting it takes. Raises AccessDeniedError: the policy changed since (M13)."""
+        scope = challenge.scope
+        request = AccessRequest(
+            purpose=scope.purpose, reason=reason or challenge.reason, ticket=ticket or scope.ticket
+        )
+        policy = self._policy()
+        if policy.digest != scope.policy:
+            raise AccessDeniedError(_CHANGED)
+        return terms(policy, scope.rules, actor, request, self._now_us(), self._usual)
+
+    # issuing
+
+    def issue(
+        self, actor: Principal, text: str, proof: Proof | None, *, reason: str = "", ticket: str = ""
+    ) -> Issued:
+        """Issues the grant that a challenge is for.
+
+        Args:
+            proof: may be None where no factor is asked for.
+            reason, ticket: said now, where they were not before.
+
+        Raises:
+            AccessDeniedError: or one of its kinds: the challenge is over or somebody else's, a factor does
+                not hold, a word is missing.
+            TooManyDisclosuresError: the quota of grants is spent.
+            AuditUnavailableError: it could not be put on record; nothing was taken.
+        """
+        challenge = self.opened(text, actor)
+        scope, said = challenge.scope, reason or challenge.reason
+        if ticket and not scope.ticket:
+            scope = replace(scope, ticket=ticket)
+        asked = self.terms_of(challenge, actor, said, ticket)
+        if asked.missing:
+            words = "; ".join(f"{o.kind}: {o.detail}" for o in asked.missing)
+            kinds = {obligation.kind for obligation in asked.missing}
+            raise (ReasonRequiredError if kinds <= {"reason", "ticket"} else AccessDeniedError)(
+                f"Missing: {words}."
+            )
+        self._session_lasts(actor)
+        proven = self._proven(actor, challenge, proof, asked)
+        return self._issue(actor, scope, challenge, said, asked, proof, proven)
+
+    def _session_lasts(self, actor: Principal) -> None:
+        """Refuses a session that began longer ago than the profile lets one last, as far as that is known."""
+        began = actor.assurance.auth_time
+        if began is not None and self._now_us() // _S - began > self._profile.session_s:
+            raise AccessDeniedError("The session lasts too long already ([stepup] profile): sign in again.")
+
+    def _proven(
+        self, actor: Principal, challenge: Challenge, proof: Proof | None, asked: Terms
+    ) -> Proven | None:
+        if asked.factor is None:
+            return None
+        if proof is None:
+            raise AccessDeniedError(f"Missing: {asked.factor.detail}.")
+        signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
+        return self._prover.prove(actor, proof, signed, asked.factor)
+
+    def _issue(
+        self,
+        actor: Principal,
+        scope: Scope,
+        challenge: Challenge,
+        reason: str,
+        asked: Terms,
+        proof: Proof | None,
+        proven: Proven | None,
+    ) -> Issued:
+        now = self._now_us()
+        secret = base64.urlsafe_b64encode(self._core.entropy.token(GRANT_BYTES)).rstrip(b"=").decode()
+        grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
+        waits = bool(asked.approvers)
+        ttl = min(asked.ttl, self._profile.idle_s)
+        seconds = APPROVE_S if waits else ttl
+        claims: list[Claim] = [proven.take] if proven is not None else []
+        claims += [self._grants.take_quota(scope, *quota, now) for quota in asked.quotas]
+        claims.append(
+            self._grants.issue(
+                grant,
+                nonce=challenge.nonce,
+                nonce_until_us=challenge.until * _S,
+                reads=asked.reads,
+                ttl=ttl,
+                until_us=now + seconds * _S,
+                approvers=asked.approvers,
+                now_us=now,
+            )
+        )
+        if asked.emergency:
+            claims.append(self._grants.review_due(grant, now + self._review_within() * _S))
+        try:
+            self._write(
+                actor,
+                f"stepup:{'break_glass' if asked.emergency else 'grant'}:{'request' if waits else 'issue'}",
+                scope,
+                together(*claims),
+                reason=reason,
+                about={"grant": grant.name, **(proven.evidence if proven is not None else {})},
+            )
+        except ReplayedError:
+            self._prover.refused(actor, proof or Proof(""), "replayed")
+        if asked.emergency:
+            alert = self._policy().break_glass
+            logger().warning(
+                "BREAK-GLASS", actor=actor.id, grant=grant.name, tell=", ".join(alert.alert if alert else ())
+            )
+        return Issued(secret, grant.name, waits, seconds, asked.reads, scope.fields)
+
+    def request_reset(self, by: Principal, scope: Scope) -> str:
+        """Asks that somebody's factors be removed (``scope.purpose`` names them); its name, to be approved.
+
+        Raises:
+            AccessDeniedError: there is nobody who could approve it.
+        """
+        if not self._reset_role:
+            raise AccessDeniedError("Nobody may approve a reset: name the role in [stepup] reset_role.")
+        now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
+        grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), replace(scope, action=RESET))
+        claim = self._grants.issue(
+            grant,
+            nonce=grant.name,
+            nonce_until_us=now,
+            reads=0,
+            ttl=0,
+            until_us=now + APPROVE_S * _S,
+            approvers={self._reset_role},
+            now_us=now,
+        )
+        about = {"grant": grant.name, "for": scope.purpose}
+        self._journal.write(by, "stepup:factor_reset:request", Outcome.PERMITTED, claim=claim, about=about)
+        return grant.name
+
+    # a second person
+
+    def waiting(self, approver: Principal) -> list[Standing]:
+        """What waits for this approver: others' requests that ask for roles they have."""
+        return [
+            each
+            for each in self._grants.waiting(approver.tenant, self._now_us())
+            if each.approvers <= approver.roles
+            and each.scope.actor != approver.id
+            and each.scope.session != approver.session
+        ]
+
+    def decision_scope(self, approver: Principal, standing: Standing) -> Scope:
+        """What an approver's own factor is asked for: this request, by this approver, in this session."""
+        return replace(
+            standing.scope, actor=approver.id, session=approver.session or "", action="approve", rules=()
+        )
+
+    def decide(self, approver: Principal, name: str, *, approve: bool, text: str, proof: Proof) -> None:
+        """Approves or refuses, with the approver's own factor.
+
+        Args:
+            text: a challenge for ``decision_scope``.
+
+        Raises:
+            AccessDeniedError: it is not theirs to decide, or decided, or their factor does not hold.
+        """
+        standing = next((one for one in self.waiting(approver) if one.name == name), None)
+        if standing is None:
+            raise AccessDeniedError("Nothing of this name waits for you: it is decided, over, or your own.")
+        challenge = self.opened(text, approver)
+        if challenge.scope != self.decision_scope(approver, standing):  # S09: a challenge for something else
+            raise AccessDeniedError("The challenge is for another request: open this one again.")
+        signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
+        proven = self._prover.prove(approver, proof, signed, None)
+        now, scope = self._now_us(), standing.scope
+        decided = (
+            self._grants.approve(name, scope.tenant, approver.id, approver.session or "", now)
+            if approve
+            else self._grants.refuse(name, scope.tenant, now)
+        )
+        claims = [proven.take, decided]
+        if approve and scope.action == RESET:
+            theirs = [one.id for one in self._factors.of(scope.tenant, scope.purpose)]
+            claims.append(self._factors.remove(theirs))
+            claims.append(self._grants.revoke(scope.tenant, scope.purpose, now))
+        kind = "factor_reset" if scope.action == RESET else "grant"
+        try:
+            self._write(
+                approver,
+                f"stepup:{kind}:{'approve' if approve else 'refuse'}",
+                scope,
+                together(*claims),
+                about={"grant": name, "for": scope.actor, **proven.evidence},
+            )
+        except ReplayedError:
+            self._prover.refused(approver, proof, "replayed")
+
+    # afterwards
+
+    def standing(self, actor: Principal, name: str) -> Standing:
+        """One of the actor's own grants. Raises NotOnRecordError."""
+        found = self._grants.standing(name, actor.tenant)
+        if found is None or found.scope.actor != actor.id:
+            raise NotOnRecordError("You have no grant of this name.")
+        return found
+
+    def revoke(self, by: Principal, actor: str, name: str | None = None) -> None:
+        """Revokes one grant of an actor, or all of them, on every worker at once."""
+        claim = self._grants.revoke(by.tenant, actor, self._now_us(), name)
+        about = {"for": actor, **({"grant": name} if name else {})}
+        self._journal.write(by, "stepup:grant:revoke", Outcome.PERMITTED, claim=claim, about=about)
+
+    def reviewed(self, by: Principal, name: str, finding: str) -> None:
+        """Notes that somebody looked at a grant of a broken glass."""
+        self._journal.write(
+            by,
+            "stepup:break_glass:review",
+            Outcome.PERMITTED,
+            claim=self._grants.reviewed(name, self._now_us()),
+            detail={"finding": finding},
+            about={"grant": name},
+        )
+
+    # inside
+
+    def _write(
+        self,
+        actor: Principal,
+        action: str,
+        scope: Scope,
+        claim: Claim,
+        *,
+        about: Mapping[str, str],
+        reason: str = "",
+    ) -> None:
+        said = {"reason": reason, "ticket": scope.ticket, "fields": ", ".join(scope.fields)}
+        try:
+            self._journal.write(
+                actor,
+                action,
+                Outcome.PERMITTED,
+                claim=claim,
+                purpose=scope.purpose,
+                rules=scope.rules,
+                clients=scope.clients,
+                resource=scope.resource,
+                detail=said,
+                about=about,
+            )
+        except ReplayedError:
+            raise
+        except PrivguardError as error:
+            if error.status < 500:  # it did not hold: that is on record too
+                self._journal.write(
+                    actor, action, Outcome.DENIED, problem=error.problem, clients=scope.clients,
+                    resource=scope.resource, purpose=scope.purpose, about=about,
+                )  # fmt: skip
+            raise
+
+    def _terms(self, scope: Scope, actor: Principal, reason: str) -> Terms:
+        request = AccessRequest(purpose=scope.purpose, reason=reason, ticket=scope.ticket)
+        return terms(self._policy(), scope.rules, actor, request, self._now_us(), self._usual)
+
+    def _policy(self) -> Policy:
+        policy = self._core.policy
+        if policy is None:
+            raise PolicyUnavailableError("The policy file is missing or was never valid: put it back.")
+        return policy
+
+    def _review_within(self) -> int:
+        written = self._policy().break_glass
+        return seconds(written.review_within) if written is not None else 86_400
+
+    def _now_us(self) -> int:
+        return self._core.clock.now_us()

@@ -1,0 +1,67 @@
+"""Writes the authority's acts down, each in one transaction with what it takes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Mapping, Sequence
+
+from privguard.errors import AuditUnavailableError
+from privguard.guard import LATE, GuardCore
+from privguard.model import AccessEvent, AuditReceipt, Disclosure, Outcome, Principal, SubjectRef
+from privguard.ports import Claim
+
+
+class Journal:
+    """The log, for threads that may wait."""
+
+    def __init__(self, core: GuardCore) -> None:
+        self.core = core
+
+    def write(
+        self,
+        actor: Principal,
+        action: str,
+        outcome: Outcome,
+        *,
+        claim: Claim | None = None,
+        problem: str = "",
+        purpose: str = "",
+        rules: Sequence[str] = (),
+        clients: Sequence[SubjectRef] = (),
+        resource: str = "",
+        detail: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> AuditReceipt:
+        """Waits until the entry is durable, and what it claims taken.
+
+        Args:
+            detail: goes into the log sealed; empty texts are left out.
+
+        Raises:
+            AuditUnavailableError: it was not within the deadline.
+            PrivguardError: the claim's own.
+        """
+        core = self.core
+        event = AccessEvent(
+            event_id=core.new_id(),
+            at_us=core.clock.now_us(),
+            action=action,
+            outcome=outcome,
+            actor=actor.id,
+            roles=tuple(sorted(actor.roles)),
+            tenant=actor.tenant,
+            system=core.system,
+            purpose=purpose,
+            policy=core.policy.digest if core.policy is not None else "",
+            mode=core.mode,
+            status=0,
+            problem=problem,
+            rules=tuple(rules),
+            disclosures=(Disclosure(resource, (), tuple(clients), tuple(rules)),) if clients else (),
+            detail=tuple((name, text) for name, text in (detail or {}).items() if text),
+            about=dict(about or {}),
+        )
+        try:
+            return core.submit(event, claim).result(core.deadline_s)
+        except concurrent.futures.TimeoutError:
+            raise AuditUnavailableError(LATE) from None

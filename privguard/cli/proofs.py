@@ -1,0 +1,246 @@
+"""``privguard audit trust|checkpoint|prove|verify``, and the bundle: what strangers hold the log to."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from privguard.cli.options import config_option, json_option
+
+if TYPE_CHECKING:
+    from privguard.audit.archive import Seal
+    from privguard.audit.trust import Accepted, Trust
+    from privguard.audit.verify import Verification
+    from privguard.config import Settings
+    from privguard.oversight.trail import ClientReport
+    from privguard.store.tree_reader import Published, TreeReader
+
+
+@click.command()
+@config_option
+def trust(config: Path) -> None:
+    """Say whom to trust: the log's public keys, its witnesses and their quorum, for an auditor's file."""
+    from privguard.bootstrap import trust_policy
+    from privguard.config import load_settings
+
+    click.echo(trust_policy(load_settings(config)), nl=False)
+
+
+@click.command()
+@config_option
+def checkpoint(config: Path) -> None:
+    """Sign the log as it is now, ask the witnesses, and say the signed checkpoint."""
+    from privguard.config import load_settings
+
+    published, _ = publish(load_settings(config))
+    click.echo(published.note.decode(), nl=False)
+
+
+@click.command()
+@click.argument("index", type=click.IntRange(0))
+@config_option
+def prove(config: Path, index: int) -> None:
+    """Say the proof that an entry is in the log (c2sp.org/tlog-proof@v1), up to a signed checkpoint."""
+    from privguard.audit.proof import ProofError, ProofFile, inclusion
+    from privguard.config import load_settings
+
+    published, tree = publish(load_settings(config), index + 1)
+    try:
+        path = inclusion(index, published.size, tree.entries)
+    except ProofError as error:
+        raise click.ClickException(f"{index}: {error}.") from None
+    sys.stdout.buffer.write(bytes(ProofFile(index, path, published.note)))
+
+
+@click.command()
+@click.option(
+    "--bundle", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder."
+)
+@click.option(
+    "--report", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A proved report."
+)
+@click.option(
+    "--export", type=click.Path(exists=True, file_okay=False, path_type=Path), help="An export's folder."
+)
+@click.option(
+    "--statement", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A client's statement."
+)
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whom to trust, as `privguard audit trust` said it to you; needed with all of these.",
+)
+@config_option
+@json_option
+def verify(
+    config: Path,
+    bundle: Path | None,
+    report: Path | None,
+    export: Path | None,
+    statement: Path | None,
+    key: Path | None,
+    as_json: bool,
+) -> None:
+    """Hold the whole log to its signed checkpoint; or, without a database, what was handed out of it."""
+    handed = {"report": report, "export": export, "statement": statement}
+    if key is None and (bundle or any(handed.values())):
+        raise click.UsageError("This needs --key: trust does not come from what is to be checked.")
+    for kind, place in handed.items():
+        if place and key:
+            from privguard.cli.handed import verify_handed
+
+            verify_handed(kind, place, _trust(key), as_json=as_json)
+            return
+    accepted, found, seal = (
+        _verify_bundle(bundle, _trust(key)) if bundle and key else (*_verify_log(config, key), None)
+    )
+    where = "" if found.first_bad is None else f" at entry {found.first_bad}"
+    if as_json:
+        said = {"ok": found.ok, "kind": found.kind, "first_bad": found.first_bad, "size": found.size}
+        said |= {} if seal is None else {"archive_of": [seal.start, seal.stop]}
+        click.echo(
+            msgspec.json.encode({**said, "checkpoint": accepted.checkpoint.size, "root": found.root.hex()})
+        )
+    elif found.ok:
+        signed = f"signed with {len(accepted.signed)} keys, seen by {len(accepted.witnesses)} witnesses"
+        what = (
+            f"{found.size} entries" if seal is None else f"archive of entries {seal.start} to {seal.stop - 1}"
+        )
+        click.echo(f"whole: {what}; checkpoint at {accepted.checkpoint.size}, {signed}")
+    else:
+        click.echo(f"WRONG: {found.kind}{where}", err=True)
+    sys.exit(0 if found.ok else 1)
+
+
+def write_bundle(settings: Settings, folder: Path) -> int:
+    """Writes the log, as far as it is signed, into a folder; gives the number of entries."""
+    from privguard.bootstrap import open_reader, trust_policy
+    from privguard.errors import ConfigError
+    from privguard.oversight import bundle
+    from privguard.oversight.retention import begin_of
+    from privguard.store.engine import Store
+    from privguard.store.retention import Retention
+
+    published, tree = publish(settings)
+    if folder.exists():
+        raise ConfigError(f"{folder} is there already: name a folder that is not.")
+    store, size = Store(settings.store.url), published.size
+    begin, floor = begin_of(store, tree, size), Retention(store).floor()
+    leaves = (leaf for _, leaf in open_reader(settings).entries(floor, size - floor))
+    note, trusted = published.note, trust_policy(settings)
+    bundle.write_bundle(folder, note, trusted, size, leaves, tree.entries, floor, begin)
+    return size - floor
+
+
+def write_proof(config: Path, file: Path, report: ClientReport) -> None:
+    """Writes a report with the proof that it is complete; map and log are committed and signed for it."""
+    from privguard.bootstrap import SystemClock, SystemEntropy, open_log, open_reader, read_keys
+    from privguard.cli.init import write_new
+    from privguard.config import load_settings
+    from privguard.oversight.completeness import commit_map, prove_report
+    from privguard.oversight.trail import entry_of
+    from privguard.store.engine import Store
+    from privguard.store.map_keeper import MapKeeper
+    from privguard.store.retention import Retention
+
+    settings = load_settings(config)
+    store = Store(settings.store.url)
+    keeper, log = MapKeeper(store), open_log(settings, read_keys(settings))
+    try:
+        deadline_s = settings.audit.deadline_ms / 1000
+        state, receipt = commit_map(keeper, log, SystemClock(), SystemEntropy(), deadline_s, always=True)
+    finally:
+        log.close()
+    if receipt is None:
+        raise click.ClickException("The map could not be put on record.")
+    published, tree = publish(settings, receipt.index + 1)
+    [commitment] = map(entry_of, open_reader(settings).entries(receipt.index, 1))
+    said = Retention(store).said()
+    proof = prove_report(
+        report.token, report.entries, state, commitment, published, keeper, tree, said and said[0]
+    )
+    write_new(file, msgspec.json.encode(proof), secret=True)
+    click.echo(
+        f"{len(proof.entries)} entries and their proof are in {file}: privguard audit verify --report {file}"
+    )
+
+
+def publish(settings: Settings, size: int = 1) -> tuple[Published, TreeReader]:
+    """The checkpoint that may be shown, of this size or more, and the tree."""
+    from privguard.bootstrap import open_publisher
+    from privguard.errors import ConfigError
+    from privguard.store.engine import Store
+    from privguard.store.tree_reader import TreeReader
+
+    publisher = open_publisher(settings)
+    if publisher is None:
+        raise ConfigError("The log is unsigned: name [audit] signing_keys (`privguard init` writes them).")
+    published = publisher.publish(int(time.time()))
+    missing = "; ".join(f"{name} {why}" for name, why in publisher.complaints.items())
+    if published is None:
+        why = f"too few witnesses: {missing}" if missing else "the log is empty"
+        raise click.ClickException(f"There is no checkpoint to show: {why}.")
+    if published.size < size:
+        raise click.ClickException(
+            f"The last checkpoint that may be shown is of {published.size} entries. {missing}"
+        )
+    return published, TreeReader(Store(settings.store.url))
+
+
+def _trust(file: Path) -> Trust:
+    from privguard.audit.trust import TrustError, parse_trust
+
+    try:
+        return parse_trust(file.read_text(encoding="utf-8"))
+    except (TrustError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{file}: {error}") from None
+
+
+def _accept(trust: Trust, note: bytes) -> Accepted:
+    from privguard.audit.trust import TrustError
+
+    try:
+        return trust.accept(note)
+    except TrustError as error:
+        raise click.ClickException(f"The checkpoint is not to be trusted: {error}.") from None
+
+
+def _verify_bundle(folder: Path, trust: Trust) -> tuple[Accepted, Verification, Seal | None]:
+    from privguard.audit.proof import ProofError
+    from privguard.audit.trust import TrustError
+    from privguard.oversight.bundle import check_folder
+
+    try:
+        return check_folder(folder, trust)
+    except TrustError as error:
+        raise click.ClickException(f"The checkpoint is not to be trusted: {error}.") from None
+    except ProofError as error:
+        raise click.ClickException(f"WRONG: {error}.") from None
+
+
+def _verify_log(config: Path, key: Path | None) -> tuple[Accepted, Verification]:
+    """The log in the database: to the last checkpoint that may be shown, and on to its end."""
+    from privguard.audit.trust import parse_trust
+    from privguard.audit.verify import Pin
+    from privguard.bootstrap import trust_policy
+    from privguard.config import load_settings
+    from privguard.oversight.verification import verify_store
+    from privguard.store.engine import Store
+    from privguard.store.tree_reader import TreeReader
+
+    settings = load_settings(config)
+    trusted = parse_trust(trust_policy(settings)) if key is None else _trust(key)
+    tree = TreeReader(Store(settings.store.url))
+    published = tree.published()
+    if published is None:
+        raise click.ClickException("No checkpoint was published yet: `privguard audit checkpoint`.")
+    accepted = _accept(trusted, published.note)
+    signed, (size, root) = accepted.checkpoint, tree.head()
+    # every row is what was hashed: if the root is not the signed one, another log was signed
+    pins = [Pin(signed.size, signed.root, "forked"), Pin(size, root)]
+    return accepted, verify_store(settings.store.url, size, pins)

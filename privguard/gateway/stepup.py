@@ -1,0 +1,318 @@
+"""The gateway's own routes for challenges, grants, approvals and factors: JSON in, JSON out.
+
+Who asks is known as on the CRM's own routes, so a grant is of the very session that it will be used in. A
+browser sends cookies along with requests that other sites make it send, so whatever comes from another site
+is refused (S09).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from msgspec import Struct
+
+from privguard.asgi.canonical import read_target
+from privguard.authority.enrolment import Enrolment
+from privguard.authority.granting import Granting, Issued
+from privguard.errors import (
+    AccessDeniedError,
+    FactorRefusedError,
+    MalformedRequestError,
+    contained,
+)
+from privguard.gateway.own import PREFIX, problem
+from privguard.model import Principal
+from privguard.ports import IdentityProvider
+from privguard.stepup.factor import Factor, Proof
+from privguard.store.grants import Standing
+
+API: Final = f"{PREFIX}v1/stepup/"
+FLOOR_S: Final = 0.25
+"""No refusal of a factor comes sooner, whatever was wrong with it."""
+MAX_BODY: Final = 65_536
+T = TypeVar("T")
+
+
+class GrantBody(Struct, frozen=True, forbid_unknown_fields=True):
+    challenge_id: str
+    proof: Proof | None = None
+    reason: str = ""
+    ticket: str = ""
+
+
+class ChallengeBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """``action``: ``add`` or ``remove`` a factor, or ``decide`` on the request ``name``."""
+
+    action: str
+    name: str = ""
+
+
+class OptionsBody(Struct, frozen=True, forbid_unknown_fields=True):
+    challenge_id: str
+    method: str
+    factor: str = ""
+
+
+class FactorBody(Struct, frozen=True, forbid_unknown_fields=True):
+    kind: str
+    challenge_id: str
+    label: str = ""
+    address: str = ""
+    proof: Proof | None = None
+
+
+class ConfirmBody(Struct, frozen=True, forbid_unknown_fields=True):
+    code: str = ""
+    attestation: Mapping[str, Any] = {}
+
+
+class ProofBody(Struct, frozen=True, forbid_unknown_fields=True):
+    challenge_id: str
+    proof: Proof
+
+
+class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
+    challenge_id: str
+    proof: Proof
+    approve: bool
+
+
+class Desk:
+    """Knows who asks, and answers.
+
+    Args:
+        identity: as on the CRM's own routes.
+    """
+
+    def __init__(self, identity: IdentityProvider) -> None:
+        self._identity = identity
+
+    async def who(self, request: Request, body: bytes) -> Principal:
+        """Who asks. Raises UnauthenticatedError, or MalformedRequestError for another site's request."""
+        if request.method not in ("GET", "HEAD"):
+            same_site(request)
+        return await self._identity.identify(read_target(request.scope), request.scope["headers"], body)
+
+    async def answer(
+        self, request: Request, kind: type[T], work: Callable[[Principal, T], Response]
+    ) -> Response:
+        """Runs work that may block, for who asks and what they say."""
+        began = time.monotonic()
+        try:
+            body = await read_body(request)
+            actor = await self.who(request, body)
+            said = kind() if kind is _Nothing else read(body, kind)
+            return await asyncio.to_thread(work, actor, said)
+        except FactorRefusedError as error:
+            await asyncio.sleep(max(0.0, began + FLOOR_S - time.monotonic()))
+            return problem(error)
+        except Exception as error:  # noqa: BLE001  # bad input never gives a 500
+            return problem(contained(error))
+
+
+def same_site(request: Request) -> None:
+    """Refuses what another site made a browser send (S09)."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    host = request.headers.get("host", "")
+    if site not in (None, "same-origin", "none") or (
+        origin is not None and origin.partition("://")[2].lower() != host.lower()
+    ):
+        raise MalformedRequestError("This comes from another site: use the gateway's own pages.")
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, bounded. Raises MalformedRequestError."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise MalformedRequestError(f"The request body may have {MAX_BODY} bytes at most here.")
+    return bytes(body)
+
+
+def read(body: bytes, kind: type[T]) -> T:
+    """A JSON body of a form. Raises MalformedRequestError, which does not quote it."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass
+    raise MalformedRequestError(f"The body is not as docs/reference/http.md has it ({kind.__name__}).")
+
+
+class _Nothing(Struct):
+    pass
+
+
+def add_stepup(
+    app: FastAPI,
+    identity: IdentityProvider,
+    granting: Granting,
+    enrolment: Enrolment,
+    clock: Callable[[], int],
+) -> None:
+    """Adds the routes below ``/_privguard/v1/stepup/``.
+
+    Args:
+        clock: microseconds since the epoch.
+    """
+    desk = Desk(identity)
+
+    def reply(value: object, status: int = 200, **headers: str) -> Response:
+        kept = {"cache-control": "no-store", **headers}
+        return Response(msgspec.json.encode(value), status, kept, media_type="application/json")
+
+    def route(
+        method: str, path: str, kind: type[T], status: int = 200
+    ) -> Callable[[Callable[..., object]], Callable[..., object]]:
+        """A route whose work gets who asks, what they say, and what the path names."""
+
+        def add(work: Callable[..., object]) -> Callable[..., object]:
+            async def endpoint(request: Request) -> Response:
+                named = tuple(request.path_params.values())
+
+                def run(actor: Principal, said: T) -> Response:
+                    value = work(actor, said, *named)
+                    return value if isinstance(value, Response) else reply(value, status)
+
+                if method == "GET":
+                    return await _asked(desk, request, run)
+                return await desk.answer(request, kind, run)
+
+            app.add_api_route(
+                API + path, endpoint, methods=[method], name=work.__name__, description=work.__doc__
+            )
+            return work
+
+        return add
+
+    @route("POST", "challenges", ChallengeBody)
+    def challenge(actor: Principal, said: ChallengeBody) -> object:
+        """A challenge for one's own factors, or for a decision."""
+        if said.action == "decide":
+            waiting = {each.name: each for each in granting.waiting(actor)}
+            if said.name not in waiting:
+                raise AccessDeniedError("Nothing of this name waits for you.")
+            scope = granting.decision_scope(actor, waiting[said.name])
+        elif said.action in ("add", "remove"):
+            scope = enrolment.scope(actor, said.action)
+        else:
+            raise MalformedRequestError("action is add, remove or decide.")
+        return granting.describe_own(scope, actor)
+
+    @route("POST", "options", OptionsBody)
+    def options(actor: Principal, said: OptionsBody) -> object:
+        """What a method needs first: a WebAuthn key's options, or a code that is sent."""
+        if said.method == "code":
+            enrolment.send_code(actor, said.challenge_id, said.factor)
+            return {"sent": True}
+        return Response(enrolment.assertion_options(actor, said.challenge_id), media_type="application/json")
+
+    @route("POST", "grants", GrantBody)
+    def issue(actor: Principal, said: GrantBody) -> object:
+        """Meets a challenge: 201 with the grant, or 202 where somebody has to approve it."""
+        made = granting.issue(actor, said.challenge_id, said.proof, reason=said.reason, ticket=said.ticket)
+        return reply(_issued(made), 202 if made.waits else 201)
+
+    @route("GET", "grants/{name}", _Nothing)
+    def standing(actor: Principal, _said: object, name: str) -> object:
+        """How a grant of one's own stands: 202 while it waits."""
+        found = granting.standing(actor, name)
+        state = found.state(clock())
+        return reply({"state": state, "reads": found.reads_left}, 202 if state == "pending" else 200)
+
+    @route("DELETE", "grants/{name}", _Nothing)
+    def revoke(actor: Principal, _said: object, name: str) -> object:
+        """Gives a grant back."""
+        granting.standing(actor, name)
+        granting.revoke(actor, actor.id, name)
+        return {"state": "revoked"}
+
+    @route("GET", "approvals", _Nothing)
+    def approvals(actor: Principal, _said: object) -> object:
+        """What waits for whoever asks, with its scope in full."""
+        return {"approvals": [_waiting(each) for each in granting.waiting(actor)]}
+
+    @route("POST", "approvals/{name}", DecisionBody)
+    def decide(actor: Principal, said: DecisionBody, name: str) -> object:
+        """Approves or refuses, with one's own factor."""
+        granting.decide(actor, name, approve=said.approve, text=said.challenge_id, proof=said.proof)
+        return {"state": "approved" if said.approve else "refused"}
+
+    @route("GET", "factors", _Nothing)
+    def factors(actor: Principal, _said: object) -> object:
+        """One's own factors."""
+        return {"factors": [_listed(each) for each in enrolment.mine(actor)]}
+
+    @route("POST", "factors", FactorBody, 201)
+    def begin(actor: Principal, said: FactorBody) -> object:
+        """Begins to add a factor."""
+        return enrolment.begin(
+            actor,
+            said.kind,
+            label=said.label,
+            address=said.address,
+            text=said.challenge_id,
+            proof=said.proof,
+        )
+
+    @route("POST", "factors/{name}", ConfirmBody)
+    def confirm(actor: Principal, said: ConfirmBody, name: str) -> object:
+        """Confirms a factor by its first use."""
+        answer = msgspec.json.encode(said.attestation).decode()
+        enrolment.confirm(actor, name, code=said.code, answer=answer)
+        return {"state": "active"}
+
+    @route("DELETE", "factors/{name}", ProofBody)
+    def remove(actor: Principal, said: ProofBody, name: str) -> object:
+        """Removes a factor, proved by one that is there."""
+        enrolment.remove(actor, name, text=said.challenge_id, proof=said.proof)
+        return {"state": "removed"}
+
+
+async def _asked(desk: Desk, request: Request, work: Callable[[Principal, Any], Response]) -> Response:
+    try:
+        actor = await desk.who(request, b"")
+        return await asyncio.to_thread(work, actor, None)
+    except Exception as error:  # noqa: BLE001  # bad input never gives a 500
+        return problem(contained(error))
+
+
+def _issued(made: Issued) -> dict[str, object]:
+    told: dict[str, object] = {
+        "grant": made.secret,
+        "name": made.name,
+        "expires_in": made.seconds,
+        "reads": made.reads,
+        "fields": made.fields,
+    }
+    return {**told, "status_uri": f"{API}grants/{made.name}"} if made.waits else told
+
+
+def _waiting(each: Standing) -> dict[str, object]:
+    scope = each.scope
+    return {
+        "name": each.name,
+        "actor": scope.actor,
+        "action": scope.action,
+        "resource": scope.resource,
+        "clients": [f"{client.kind} {client.id}" for client in scope.clients],
+        "fields": scope.fields,
+        "purpose": scope.purpose,
+        "ticket": scope.ticket,
+        "until": each.until_us // 1_000_000,
+    }
+
+
+def _listed(factor: Factor) -> dict[str, object]:
+    return {
+        "id": factor.id,
+        "kind": factor.kind,
+        "label": factor.data.label,
+        "state": factor.state,
+        "since": factor.created_us // 1_000_000,
+    }

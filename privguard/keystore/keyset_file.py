@@ -1,0 +1,125 @@
+"""The key file on disk: read by its owner alone, changed whole and at once, followed by running processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from privguard.crypto.keyring import KeyFile, KeyProvider, Keyring, open_keyring, read_file, write_file
+from privguard.errors import ConfigError, PrivguardError
+from privguard.telemetry import logger
+
+Mark = tuple[int, int, int]
+
+
+def read_secret(path: Path) -> bytes:
+    """Reads a key file.
+
+    Raises:
+        ConfigError: it is missing, or others than its owner may read it (S15).
+    """
+    try:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(f"{path}: others may read this key file. Run: chmod 600 {path}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}. Write keys with `privguard init DIR` or `privguard keys init`."
+        ) from None
+
+
+class KeysetFile:
+    """A key file and the provider that keeps, or finds, the keys it names."""
+
+    def __init__(self, path: Path, provider: KeyProvider) -> None:
+        self.provider = provider
+        self._path = path
+        self._seen: Mark | None = None
+        self._keyring: Keyring | None = None
+        self._looking = threading.Lock()
+
+    def read(self) -> KeyFile:
+        """What the file says now. Raises ConfigError."""
+        return read_file(read_secret(self._path))
+
+    def open(self) -> Keyring:
+        """The keyset; it follows the file, by ``refresh`` and where a version is missing.
+
+        Raises:
+            ConfigError: the file is no keyset, or others may read it.
+            StoreUnavailableError: the provider does not answer.
+        """
+        if self._keyring is None:
+            self._seen = self._mark()
+            self._keyring = open_keyring(self.read(), self.provider)
+            self._keyring.look_again = self.refresh
+        return self._keyring
+
+    def refresh(self) -> None:
+        """Looks at the file again if it changed; called once a second. Never raises for what it holds.
+
+        A file that cannot be used leaves the keys known before in use, and is named in the process's log.
+        """
+        with self._looking:
+            mark = self._mark()
+            if self._keyring is None or mark == self._seen:
+                return
+            self._seen = mark
+            try:
+                self._keyring.renew(open_keyring(self.read(), self.provider))
+            except PrivguardError as error:
+                logger().error("keys-refused", cause=error.detail, mend="the keys known before stay in use")
+            else:
+                logger().warning("keys-changed", newest=max(self._keyring.keks), wraps=self._keyring.primary)
+
+    def create(self, make: Callable[[], KeyFile]) -> None:
+        """Writes a new key file, its owner's alone. Raises ConfigError if there is one."""
+        with self._alone():
+            if self._path.exists():
+                raise ConfigError(f"{self._path} is there already and is left alone.")
+            self._put(write_file(make()))
+
+    def change(self, change: Callable[[KeyFile], KeyFile]) -> KeyFile:
+        """Changes the file: whoever reads it finds it as it was or as it will be. Raises ConfigError."""
+        with self._alone():
+            changed = change(self.read())
+            self._put(write_file(changed))
+        self.refresh()
+        return changed
+
+    def _put(self, data: bytes) -> None:
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), 0o600)  # if it was left by somebody else's interrupted change
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.rename(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # a key that wraps rows must outlive a power cut
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _mark(self) -> Mark | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino, found.st_size

@@ -1,0 +1,348 @@
+"""S07, S09, S15, S16: keys, second persons and emergencies against a gateway with two workers on one store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from privguard.stepup.webauthn import Assertion, check_evidence
+from tests.attacks.stepup import API, ORIGIN, KeyHolder, Person
+from tests.authenticator import PRESENT, Authenticator
+from tests.command import privguard
+from tests.door import Answer, Gateway, Running, make_gateway
+
+STEPUP = f"""
+[stepup]
+profile = "psd2"
+factors = ["totp", "webauthn", "code", "recovery"]
+public_url = "{ORIGIN}"
+reset_role = "compliance"
+[stepup.sender]
+file = "codes.ndjson"
+"""
+CASE = {"Privguard_Purpose": "aml_case", "Privguard_Ticket": '"AML-17"', "Privguard_Reveal": "id_no"}
+
+
+@pytest.fixture(scope="module")
+def guarded(bank: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    made = make_gateway(tmp_path_factory.mktemp("people"), bank.port, extra=STEPUP)
+    made.workers = 2
+    yield made.start()
+    made.stop()
+    made.verify()
+    assert "Traceback" not in made.output
+
+
+@pytest.fixture(scope="module")
+def staff(guarded: Gateway) -> dict[str, KeyHolder]:
+    people = {name: KeyHolder(guarded, name).sign_in() for name in ("rm.li", "aml.zhao", "amllead.gao")}
+    people |= {name: KeyHolder(guarded, name).sign_in() for name in ("mgr.chen", "comp.he")}
+    for person in people.values():
+        person.enrol()
+    people["aml.zhao"].enrol_key()
+    people["rm.li"].enrol_key()
+    return people
+
+
+def requested(aml: KeyHolder) -> Answer:
+    """A request of the case's officer that waits for a second person."""
+    challenge = aml.ask("GET", "/clients/1", **CASE).json()["challenge_id"]
+    waits = aml.meet_by_key(challenge)
+    assert waits.status == 202, waits
+    return waits
+
+
+def decide(who: Person, name: str, *, approve: bool, code: str | None = None) -> Answer:
+    challenge = who.ask("POST", f"{API}challenges", {"action": "decide", "name": name}).json()
+    proof = {"method": "totp", "code": code or who.code()}
+    body = {"challenge_id": challenge.get("challenge_id", ""), "proof": proof, "approve": approve}
+    return who.ask("POST", f"{API}approvals/{name}", body)
+
+
+def test_s07_a_key_signs_what_is_granted_and_the_log_proves_it(
+    staff: dict[str, KeyHolder], guarded: Gateway
+) -> None:
+    rm = staff["rm.li"]
+    challenge = rm.challenge()
+    met = rm.meet_by_key(challenge)
+    assert met.status == 201, met
+    assert rm.look(met.json()["grant"]).status == 200
+    [issue] = [leaf for leaf in guarded.leaves() if leaf.get("about", {}).get("grant") == met.json()["name"]][
+        :1
+    ]
+    kept = msgspec.json.decode(issue["about"]["assertion"], type=Assertion)
+    signed = bytes.fromhex(issue["about"]["challenge"])
+    check_evidence(kept, signed, rp_id="localhost", origins=[ORIGIN])
+
+
+def test_s07_what_a_key_did_not_sign_here_and_now_is_refused(
+    staff: dict[str, KeyHolder], guarded: Gateway
+) -> None:
+    rm = staff["rm.li"]
+    challenge, other = rm.challenge(), rm.challenge()
+    stranger = Authenticator()
+    stranger.id = rm.key.id
+    honest = rm.key
+    wrong = {
+        "another challenge": rm.touch(other),
+        "another site": rm.touch(challenge, "https://bank.example.evil"),
+        "another rp": rm.touch(challenge, rp_id="evil.example"),
+        "nobody verified": rm.touch(challenge, flags=PRESENT),
+    }
+    rm.key = stranger
+    wrong["another key"] = rm.touch(challenge)
+    rm.key = honest
+    for what, proof in wrong.items():
+        with rm.store() as store:
+            store.execute("UPDATE factor SET fails = 0, locked_us = 0")
+        answer = rm.meet_by_key(challenge, proof)
+        assert (answer.status, answer.problem) == (403, "factor-refused"), what
+    right = rm.touch(challenge)
+    assert rm.meet_by_key(challenge, right).status == 201
+    assert rm.meet_by_key(challenge, right).status == 403  # again
+    assert rm.meet_by_key(other, right).status == 403
+    rm.key.count = 1
+    before = len(guarded.leaves())
+    assert rm.meet_by_key(rm.challenge()).problem == "factor-refused"
+    assert "regressed" in {leaf.get("problem") for leaf in guarded.leaves()[before:]}
+    rm.key.count = 100
+
+
+def test_s07_where_a_key_is_asked_for_a_code_does_not_do(staff: dict[str, KeyHolder]) -> None:
+    aml = staff["aml.zhao"]
+    told = aml.ask("GET", "/clients/1", **CASE)
+    assert (told.problem, told.json()["methods"]) == ("step-up-required", ["webauthn"])
+    assert "phishing-resistant" in told.headers["www-authenticate"]
+    assert aml.meet(told.json()["challenge_id"]).problem == "factor-refused"
+
+
+def test_four_eyes_a_grant_waits_for_a_second_person(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
+    aml, lead = staff["aml.zhao"], staff["amllead.gao"]
+    lead.minutes_later()
+    waits = requested(aml)
+    told = waits.json()
+    look = {**CASE, "Privguard_Grant": f'"{told["grant"]}"'}
+    assert aml.ask("GET", told["status_uri"]).status == 202
+    assert aml.ask("GET", "/clients/1", **look).status == 401
+    [seen] = [
+        each
+        for each in lead.ask("GET", f"{API}approvals").json()["approvals"]
+        if each["name"] == told["name"]
+    ]
+    assert (seen["actor"], seen["clients"], seen["fields"]) == ("aml.zhao", ["client 1"], ["id_no"])
+    assert (seen["purpose"], seen["ticket"]) == ("aml_case", "AML-17")
+    assert decide(lead, told["name"], approve=True).status == 200
+    assert aml.ask("GET", told["status_uri"]).json()["state"] == "active"
+    truth = guarded.upstream("rm.li", "GET", "/clients/1").json()["client"]["id_no"]
+    shown = aml.ask("GET", "/clients/1", **look)
+    assert shown.json()["client"]["id_no"] == truth
+    assert decide(lead, told["name"], approve=False).status == 403  # it is decided
+    actions = [leaf["action"] for leaf in guarded.leaves()]
+    assert {"stepup:grant:request", "stepup:grant:approve"} <= set(actions)
+
+
+def test_s09_nobody_approves_what_is_theirs(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
+    aml, lead, rm = staff["aml.zhao"], staff["amllead.gao"], staff["rm.li"]
+    lead.minutes_later()
+    rm.minutes_later()
+    own = KeyHolder(guarded, "amllead.gao", lead.token, lead.secret, lead.factor, lead.steps, lead.key)
+    own.key = Authenticator()
+    own.enrol_key()  # the lead asks, too
+    mine = requested(own).json()["name"]
+    for who in (lead, lead.again()):  # in this session, and in another
+        assert mine not in str(who.ask("GET", f"{API}approvals").json())
+        assert decide(who, mine, approve=True).status == 403
+    theirs = requested(aml).json()["name"]
+    assert decide(rm, theirs, approve=True).status == 403  # who has not the role
+    swapped = lead.ask("POST", f"{API}challenges", {"action": "add"}).json()["challenge_id"]
+    proof = {"method": "totp", "code": lead.code()}
+    body = {"challenge_id": swapped, "proof": proof, "approve": True}
+    assert lead.ask("POST", f"{API}approvals/{theirs}", body).status == 403  # a challenge for something else
+    crossed = lead.ask("POST", f"{API}approvals/{theirs}", body, Origin="https://elsewhere.example")
+    assert crossed.status == 400
+    assert decide(lead, theirs, approve=True, code=lead.wrong()).problem == "factor-refused"
+    lead.minutes_later()
+    assert decide(lead, theirs, approve=False).status == 200
+    state = aml.ask("GET", f"{API}grants/{theirs}").json()["state"]
+    assert state == "refused"
+
+
+def test_an_export_waits_for_compliance(staff: dict[str, KeyHolder]) -> None:
+    manager, compliance = staff["mgr.chen"], staff["comp.he"]
+    compliance.minutes_later()
+    refused = manager.ask("GET", "/clients.csv")
+    assert refused.problem == "step-up-required", refused
+    asked = manager.ask("POST", f"{API}grants", {"challenge_id": refused.json()["challenge_id"]})
+    assert asked.status == 202, asked
+    grant = {"Privguard_Grant": f'"{asked.json()["grant"]}"'}
+    assert manager.ask("GET", "/clients.csv", **grant).status == 401
+    assert decide(compliance, asked.json()["name"], approve=True).status == 200
+    exported = manager.ask("GET", "/clients.csv", **grant)
+    assert exported.status == 200, exported
+    assert len(exported.body.splitlines()) > 2
+    assert manager.ask("GET", "/clients.csv", **grant).status == 401  # once
+
+
+def test_a_gate_opens_for_one_client(staff: dict[str, KeyHolder]) -> None:
+    rm = staff["rm.li"]
+    rm.minutes_later()
+    refused = rm.ask("GET", "/clients/7")
+    assert (refused.problem, refused.json()["methods"]) == ("step-up-required", ["totp", "webauthn"])
+    grant = rm.meet(refused.json()["challenge_id"]).json()["grant"]
+    opened = rm.ask("GET", "/clients/7", Privguard_Grant=f'"{grant}"')
+    assert opened.status == 200, opened
+    assert "*" in opened.json()["client"]["mobile"]
+    listed = rm.ask("GET", "/clients?page=1&size=50", Privguard_Grant=f'"{grant}"')
+    without = rm.ask("GET", "/clients?page=1&size=50")
+    more = {c["id"] for c in listed.json()["items"]} - {c["id"] for c in without.json()["items"]}
+    assert more == {7}
+
+
+def test_a_broken_glass_is_loud_and_to_be_reviewed(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
+    manager = staff["mgr.chen"]
+    manager.minutes_later()
+    said = {
+        "Privguard_Reveal": "mobile",
+        "Privguard_Reason": '"fire in the other branch, call the clients"',
+        "Privguard_Break_Glass": "?1",
+    }
+    assert manager.ask("GET", "/clients/11", **{**said, "Privguard_Break_Glass": "?0"}).status == 403
+    assert (
+        manager.ask("GET", "/clients/11", **{**said, "Privguard_Reason": '"fire"'}).problem
+        == "reason-required"
+    )
+    challenge = manager.ask("GET", "/clients/11", **said)
+    assert challenge.problem == "step-up-required", challenge
+    met = manager.meet(challenge.json()["challenge_id"])
+    assert met.status == 201, met
+    grant = {"Privguard_Grant": f'"{met.json()["grant"]}"'}
+    shown = manager.ask("GET", "/clients/11", **{**said, **grant})
+    truth = guarded.upstream("rm.li", "GET", "/clients/11").json()["client"]
+    assert shown.status == 200, shown
+    assert shown.json()["client"]["mobile"] == truth["mobile"]
+    assert "name" not in shown.json()["client"]
+    assert manager.ask("GET", "/clients/14", **{**said, **grant}).status == 404  # themselves: forbids hold
+    name = met.json()["name"]
+    assert "BREAK-GLASS" in guarded.output
+    assert name in guarded.output
+    assert truth["mobile"] not in guarded.output
+    due = privguard("grant", "reviews", "--json", "--config", guarded.config)
+    assert (due.returncode, json.loads(due.stdout)["name"]) == (0, name)
+    with manager.store() as store:
+        store.execute("UPDATE review SET due_us = 1")
+    assert privguard("grant", "reviews", "--config", guarded.config).returncode == 1
+    noted = privguard("grant", "reviewed", name, "--finding", "all well", "--config", guarded.config)
+    assert noted.returncode == 0
+    assert b"nothing" in privguard("grant", "reviews", "--config", guarded.config).stderr
+    again = privguard("grant", "reviewed", name, "--finding", "all well", "--config", guarded.config)
+    assert again.returncode == 1
+
+
+def test_a_code_that_is_sent_is_good_for_its_challenge_once(
+    staff: dict[str, KeyHolder], guarded: Gateway
+) -> None:
+    rm = staff["rm.li"]
+    rm.minutes_later()
+    file = guarded.folder / "codes.ndjson"
+
+    def sent() -> dict[str, str]:
+        line: dict[str, str] = json.loads(file.read_text().splitlines()[-1])
+        return line
+
+    begun = rm.begin(
+        "code", {"method": "totp", "code": rm.code(), "factor": rm.factor}, address="+8613900000000"
+    )
+    assert begun.status == 201, begun
+    assert rm.ask("POST", f"{API}factors/{begun.json()['id']}", {"code": sent()["code"]}).status == 200
+    challenge, other = rm.challenge(), rm.challenge()
+    asked = {"challenge_id": challenge, "method": "code"}
+    assert rm.ask("POST", f"{API}options", asked).status == 200
+    assert sent()["address"] == "+8613900000000"
+    proof = {"method": "code", "code": sent()["code"]}
+    assert rm.ask("POST", f"{API}grants", {"challenge_id": other, "proof": proof}).status == 403
+    assert rm.ask("POST", f"{API}grants", {"challenge_id": challenge, "proof": proof}).status == 201
+    assert rm.ask("POST", f"{API}grants", {"challenge_id": challenge, "proof": proof}).status == 403
+    assert "13900000000" not in guarded.output
+    assert b"13900000000" not in guarded.database.read_bytes()
+
+
+def test_s15_factors_are_reset_by_two_people(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
+    compliance = staff["comp.he"]
+    compliance.minutes_later()
+    lost = Person(guarded, "rm.wang").sign_in()
+    lost.enrol()
+    said = privguard("factor", "reset", "rm.wang", "--json", "--config", guarded.config)
+    assert said.returncode == 0, said
+    name = json.loads(said.stdout)["request"]
+    assert len(lost.ask("GET", f"{API}factors").json()["factors"]) == 1  # asked for, not done
+    assert decide(lost, name, approve=True).status == 403
+    assert decide(compliance, name, approve=True).status == 200
+    assert lost.ask("GET", f"{API}factors").json()["factors"] == []
+    lost.enrol()
+
+
+def test_s16_a_seed_that_was_moved_to_another_row_does_not_open(
+    staff: dict[str, KeyHolder], guarded: Gateway
+) -> None:
+    thief, owner = Person(guarded, "ana.lin").sign_in(), staff["mgr.chen"]
+    thief.enrol()
+    owner.minutes_later()
+    with thief.store() as store:
+        [(kept,)] = store.execute("SELECT data FROM factor WHERE id = ?", (owner.factor,))
+        [(own,)] = store.execute("SELECT data FROM factor WHERE id = ?", (thief.factor,))
+        store.execute("UPDATE factor SET data = ? WHERE id = ?", (own, owner.factor))
+    try:
+        refused = manager_looks(owner)
+        assert refused.status == 503, refused
+    finally:
+        with thief.store() as store:
+            store.execute("UPDATE factor SET data = ? WHERE id = ?", (kept, owner.factor))
+
+
+def manager_looks(manager: Person) -> Answer:
+    challenge = manager.ask("POST", f"{API}challenges", {"action": "add"})
+    return (
+        challenge if challenge.status != 200 else manager.begin("totp", {"method": "totp", "code": "000000"})
+    )
+
+
+def test_nothing_secret_is_stored_in_clear(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
+    rm = staff["rm.li"]
+    rm.minutes_later()
+    grant = rm.granted()
+    stored = b"".join(file.read_bytes() for file in guarded.folder.glob("privguard.db*"))
+    for secret in (rm.secret, grant, rm.token):
+        assert secret.encode() not in stored
+        assert secret not in guarded.output
+    with rm.store() as store:
+        rows = store.execute("SELECT scope FROM access_grant").fetchall()
+    assert rows
+    assert not any("mobile" in scope or "clients" in scope for (scope,) in rows)
+
+
+def test_l09_while_the_store_takes_nothing_no_code_is_used_and_no_grant_is_issued(
+    staff: dict[str, KeyHolder], guarded: Gateway
+) -> None:
+    rm = staff["rm.li"]
+    rm.minutes_later()
+    grant, challenge, code = rm.granted(), rm.challenge(), rm.code()
+    blocker = sqlite3.connect(guarded.database, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    try:
+        assert rm.meet(challenge, code).status == 503
+        assert rm.look(grant).status == 503
+    finally:
+        blocker.execute("ROLLBACK")
+        blocker.close()
+    deadline = time.monotonic() + 10
+    while (met := rm.meet(challenge, code)).status == 503 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert met.status == 201, met
+    left = rm.ask("GET", f"{API}grants/{rm.meet(rm.challenge()).json()['name']}").json()
+    assert left["reads"] == 10
+    assert rm.look(grant).status == 200
