@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.zygote import Forked, Zygote
 
@@ -89,9 +90,23 @@ def raw(port: int, data: bytes, *, wait: float = 5.0) -> bytes:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port for a server that may be down for a while, as a killed gateway is until it is started again.
+
+    It is none of those that systems hand out by themselves (Linux from 32,768, others from 49,152): meanwhile
+    nobody else is given it, and a caller who waits for the server cannot be connected to itself.
+    """
+    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = random.SystemRandom().randrange(10_000 + lane % 10, 30_000, 10)
+        if port not in _GIVEN:
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+                _GIVEN.add(port)
+                return port
+
+
+_GIVEN: Final[set[int]] = set()
 
 
 @dataclass

@@ -97,10 +97,10 @@ def zygote() -> Iterator[Zygote]:
 
 def kill(pid: int) -> None:
     """kill -9, the whole process group; waits until it is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
     until = time.monotonic() + 20
     while alive(pid):
+        with contextlib.suppress(ProcessLookupError):  # it may not lead a group yet
+            os.killpg(pid, signal.SIGKILL)
         if time.monotonic() > until:
             raise RuntimeError("does not end")
         time.sleep(0.002)

@@ -201,6 +201,7 @@ def listening(gateway: Gateway, pid: int) -> None:
         except OSError:
             time.sleep(0.005)
         else:
+            assert alive(pid), gateway.output[-2000:]
             return
     raise AssertionError(gateway.output[-2000:])
 

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+
+from tests.door import free_port
 
 from .wire import ask
 
@@ -64,7 +65,7 @@ def pocketbase(folder: Path) -> Iterator[RunningServer]:
     command = [str(POCKETBASE), f"--dir={folder / 'data'}", "--automigrate=false", *places]
     environment = {"HOME": str(folder)}
     _prepare([*command, "superuser", "upsert", ADMIN_EMAIL, ADMIN_PASSWORD], folder, environment, log)
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with _serving([*command, "serve", f"--http={address}"], folder, environment, log) as process:
         url = f"http://{address}"
         _wait_until_healthy(process, url + "/api/health", log)
@@ -82,7 +83,7 @@ def directus(folder: Path) -> Iterator[RunningServer]:
     if node is None:
         raise ServerError("node is not installed: Directus needs Node.js 20")
     log = folder / "directus.log"
-    port = _free_port()
+    port = free_port()
     environment = _directus_environment(folder, port)
     command = [node, str(DIRECTUS_CLI)]
     _prepare([*command, "bootstrap"], folder, environment, log)
@@ -118,13 +119,6 @@ def _directus_environment(folder: Path, port: int) -> dict[str, str]:
         "TELEMETRY": "false",
         "LOG_STYLE": "raw",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _prepare(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> None:
