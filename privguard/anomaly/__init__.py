@@ -1,8 +1,9 @@
 """9 what looks wrong: unusual look-ups, noticed in time and explained.
 
 ``access`` is what is judged; ``features``, ``counters``, ``baseline`` and ``tail`` are what ``score`` judges
-by, inline; ``explain`` says why. ``simulate`` is a bank to measure it by. Nothing here does I/O, and nothing
-here raises into the path of an access.
+by, inline; ``explain`` says why. ``batch``, ``drift`` and ``together`` look back over a whole log, as ibis
+expressions (extra ``analytics``; not imported here). ``simulate`` is a bank to measure it by. Nothing here
+does I/O, and nothing here raises into the path of an access.
 """
 
 from privguard.anomaly.access import Access, Relation

@@ -1,0 +1,191 @@
+"""Which accesses nothing explains, of a whole log: B1, templates with a look ahead, as expressions of ibis.
+
+The unit is the visit: one actor, one client, one day. What explains it is work with the same client: the
+actor's own, their team's, anybody's; on the day itself, the two days before, the day after (the look ahead),
+or in the month before; and the relations on record. Together they are the visit's *cell*. How far a cell
+speaks for a reason is learned, not set: a sample of visits is joined to clients of other visits, as somebody
+would see who looks at random, and the score of a cell is the share of those among all that fall into it.
+
+Nothing here touches data: ``run`` the expressions where the log is. Each is a function of the days around a
+visit alone, so that a log taken day by day gives what it gives at once; keys are compared and joined by
+equality, which is what every engine does fast. Days of work are bits of one number, and a look at the days
+around a visit is a shift: a range join or a sort of the same rows took 6 to 100 times longer (ADR 0015).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from privguard.anomaly.access import CLOSE, REASONS, Relation
+
+MONTH: Final = 28
+"""Days of memory, from the third before a visit backwards; and the most days of one span."""
+BEFORE: Final = MONTH + 2
+"""Days of work before a span that its visits are judged by."""
+AFTER: Final = 1
+SAMPLE: Final = 8
+"""Each so many-th second's visits are put to strangers."""
+PRIVATE_ODDS: Final = 20.0
+"""People look at their kin, neighbours and colleagues that much sooner than at anybody."""
+SENSITIVE_ODDS: Final = 4.0
+_NEAR: Final = 0b1011
+"""Of the days from two before to one after: all but the day itself, which is compared by time."""
+_BITS: Final = (
+    "own_day", "own_near", "own_month", "team_day", "team_near", "team_month", "any_near", "any_month",
+)  # fmt: skip
+_BRANCH, _REASON = 1 << len(_BITS), 2 << len(_BITS)
+ACCESS: Final = {
+    "day": "int64", "at_s": "int64", "actor": "int64", "client": "int64", "role": "int64", "team": "int64",
+    "relations": "int64", "sensitive": "boolean",
+}  # fmt: skip
+"""Columns of the table of accesses; ``day`` counts the bank's own days. Keys are numbers: text takes three
+times as long."""
+WORK: Final = {"day": "int64", "at_s": "int64", "client": "int64", "actor": "int64", "team": "int64"}
+"""Columns of the table of work done with clients; ``actor`` is -1 where nobody in particular did it."""
+
+
+class Why(enum.StrEnum):
+    """What explains a visit, best first; the last three are what is missing."""
+
+    RELATION = "relation"
+    OWN_WORK = "own-work"
+    OWN_BEFORE = "own-work-before"
+    TEAM_WORK = "team-work"
+    BRANCH = "branch"
+    NO_FOLLOW_UP = "no-work-of-their-own"
+    NOBODY = "nobody-had-work"
+    PRIVATE = "private-relation"
+
+
+def visits(access: ir.Table) -> ir.Table:
+    """One row for each actor, client and day: when first and last, how often, by which relations."""
+    relations = access.relations
+    seen: ir.Table = access.group_by("day", "actor", "client", "role", "team").aggregate(
+        first_s=access.at_s.min(),
+        last_s=access.at_s.max(),
+        looks=_.count(),
+        related=_flag(relations, int(REASONS & ~Relation.BRANCH)).max(),
+        branch=_flag(relations, int(Relation.BRANCH)).max(),
+        private=_flag(relations, CLOSE).max(),
+        sensitive=access.sensitive.cast("int64").max(),
+    )
+    return seen.mutate(stranger=ibis.literal(0, "int64"))
+
+
+def _flag(relations: Any, mask: int) -> Any:
+    return ((relations & mask) != 0).cast("int64")
+
+
+def judged(visit: ir.Table, work: ir.Table, first: int) -> ir.Table:
+    """The visits of up to ``MONTH`` days from ``first``, with the cell that work and relations put them in.
+
+    Args:
+        visit: of those days only; with ``strangers`` to learn from them.
+        work: at least of ``BEFORE`` days before them, and ``AFTER`` after.
+    """
+    base = first - BEFORE
+    work = work.filter(work.day >= base, work.day < first + MONTH + AFTER)
+    done = work.group_by("day", "client", "actor", "team").aggregate(first=_.at_s.min(), last=_.at_s.max())
+    found = visit
+    for who, keys in (("own", ("client", "actor")), ("team", ("client", "team")), ("any", ("client",))):
+        if who != "any":
+            found = _on_the_day(found, done.filter(done.day >= first), who, keys)
+        found = _around(found, done, who, keys, base)
+    cell = ibis.literal(0, "int64")
+    for place, name in enumerate(_BITS):
+        cell = cell + found[name] * (1 << place)
+    cell = cell + ibis.cases((found.related > 0, _REASON), (found.branch > 0, _BRANCH), else_=0)
+    return found.mutate(cell=cell.cast("int64"))
+
+
+def _on_the_day(visit: ir.Table, done: ir.Table, who: str, keys: tuple[str, ...]) -> ir.Table:
+    """Whether there was work on the day, at another moment than the visit's: a record explains no record."""
+    on = done.group_by("day", *keys).aggregate(**{f"{who}_f": _.first.min(), f"{who}_l": _.last.max()})
+    joined = visit.left_join(on, ["day", *keys])
+    other = (joined[f"{who}_f"] < joined.last_s) | (joined[f"{who}_l"] > joined.first_s)
+    kept = {name: joined[name] for name in visit.columns}
+    return joined.select(**kept, **{f"{who}_day": other.fill_null(False).cast("int64")})
+
+
+def _around(visit: ir.Table, done: ir.Table, who: str, keys: tuple[str, ...], base: int) -> ir.Table:
+    """Whether there was work on the days around; ``base`` is the day of the lowest bit."""
+    bit = ibis.literal(1, "int64") << (done.day - base).cast("int64")
+    days = done.mutate(bit=bit).group_by(*keys).aggregate(days=_.bit.bit_or())
+    joined = visit.left_join(days, list(keys))
+    mask, at = joined.days.fill_null(0).cast("int64"), joined.day - base
+    near = ((mask >> (at - 2)) & _NEAR) != 0
+    month = ((mask >> (at - BEFORE)) & ((1 << MONTH) - 1)) != 0
+    kept = {name: joined[name] for name in visit.columns}
+    return joined.select(**kept, **{f"{who}_near": near.cast("int64"), f"{who}_month": month.cast("int64")})
+
+
+def strangers(visit: ir.Table) -> ir.Table:
+    """A sample of visits as they would be of somebody who looks at random: at clients of other visits.
+
+    One half looks at clients who were visited next on the same day, the other at some of another day.
+    """
+    sample = visit.filter(visit.first_s % SAMPLE == 0)
+    today = ibis.window(group_by="day", order_by=[sample.first_s, sample.actor, sample.client])
+    other = ibis.window(order_by=[sample.first_s % 86_400, sample.actor, sample.client, sample.day])
+    return ibis.union(*(_swapped(sample, window) for window in (today, other)))
+
+
+def _swapped(sample: ir.Table, window: Any) -> ir.Table:
+    lead = {name: sample[name].lead().over(window) for name in ("client", "team", "actor", "branch")}
+    both = sample.mutate(**{f"other_{name}": column for name, column in lead.items()})
+    both = both.filter(both.other_client.notnull(), both.other_actor != both.actor)
+    inside = (both.other_team == both.team) & (both.other_branch > 0)
+    changed = both.mutate(
+        client=both.other_client, related=0, private=0, branch=inside.cast("int64"), stranger=1
+    )  # fmt: skip
+    return changed.select(*sample.columns).cast(sample.schema())
+
+
+def learned(judged: ir.Table) -> ir.Table:
+    """What each cell is worth, of ``judged`` visits and strangers: its share of strangers, from 0 to 1.
+
+    A cell nobody fell into is not there: what was never seen is as doubtful as it is new.
+    """
+    counted = judged.group_by("cell").aggregate(strangers=_.stranger.sum(), visits=_.count())
+    total = counted.mutate(
+        real=counted.visits - counted.strangers,
+        all_strangers=counted.strangers.sum().over(ibis.window()),
+        all_visits=counted.visits.sum().over(ibis.window()),
+    )
+    one = (total.strangers + 0.5) / (total.all_strangers + 1.0)
+    two = (total.real + 0.5) / (total.all_visits - total.all_strangers + 1.0)
+    weighed: ir.Table = total.select("cell", score=one / (one + two))
+    return weighed
+
+
+def scored(visit: ir.Table, weights: ir.Table) -> ir.Table:
+    """Judged visits with ``score``, from 0 (a reason is on record) to 1, and ``why``; no strangers."""
+    visit = visit.filter(visit.stranger == 0)
+    joined = visit.left_join(weights.select("cell", worth=weights.score), "cell")
+    worth = joined.worth.fill_null(0.5)
+    private = (joined.private > 0) & (joined.own_day + joined.own_near == 0) & (joined.related == 0)
+    odds = worth / (1.0 - worth)
+    odds = (
+        odds
+        * ibis.ifelse(private, PRIVATE_ODDS, 1.0)
+        * ibis.ifelse(joined.sensitive > 0, SENSITIVE_ODDS, 1.0)
+    )
+    why = ibis.cases(
+        (private, Why.PRIVATE.value),
+        (joined.related > 0, Why.RELATION.value),
+        (joined.own_day + joined.own_near > 0, Why.OWN_WORK.value),
+        (joined.own_month > 0, Why.OWN_BEFORE.value),
+        (joined.team_day + joined.team_near > 0, Why.TEAM_WORK.value),
+        (joined.branch > 0, Why.BRANCH.value),
+        (joined.any_near > 0, Why.NO_FOLLOW_UP.value),
+        else_=Why.NOBODY.value,
+    )
+    return joined.select(
+        "day", "actor", "client", "role", "team", "looks", "cell", "sensitive",
+        score=odds / (1.0 + odds), why=why,
+    )  # fmt: skip

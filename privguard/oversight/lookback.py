@@ -1,0 +1,104 @@
+"""Runs the expressions of B1 to B3 over a log, in DuckDB, a span of days at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+
+from privguard.anomaly import batch, drift, together
+
+_KEYS: Final = {"int64": pa.int64(), "boolean": pa.bool_()}
+RESULTS: Final = ("scored", "drift", "surge", "company")
+
+
+class Lookback:
+    """Tables of accesses and work, and of what was found; in memory, or in a file that stays.
+
+    Args:
+        memory: what DuckDB may take; beyond it spills to disk, beside the file.
+    """
+
+    def __init__(self, path: str = ":memory:", *, memory: str = "1500MB", threads: int = 2) -> None:
+        self.database = duckdb.connect(path)
+        settings = {"memory_limit": memory, "threads": threads, "preserve_insertion_order": False}
+        for name, value in settings.items():
+            self.database.execute(f"SET {name} = {value!r}".lower())
+        for name, columns in (("access", batch.ACCESS), ("work", batch.WORK)):
+            held = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+            self.database.execute(f"CREATE TABLE IF NOT EXISTS {name} ({held})")
+
+    def __enter__(self) -> Lookback:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.database.close()
+
+    def add(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Adds rows to ``access`` or ``work``, given by column."""
+        schema = batch.ACCESS if name == "access" else batch.WORK
+        rows = pa.table({each: pa.array(columns[each], _KEYS[kind]) for each, kind in schema.items()})
+        self.database.register("added", rows)
+        self.database.execute(f"INSERT INTO {name} SELECT * FROM added")  # noqa: S608  # one of two names
+        self.database.unregister("added")
+
+    def learn(self, first: int) -> None:
+        """Takes from ``MONTH`` days what each cell is worth, for all that is judged from now on."""
+        visit = self._visits(first, first + batch.MONTH)
+        both = ibis.union(visit, batch.strangers(visit))
+        self._make("weights", batch.learned(batch.judged(both, self.table("work"), first)))
+
+    def judge(self, first: int, end: int) -> None:
+        """Scores the visits of some days; what was found of these days before is replaced.
+
+        Args:
+            end: the day after the last; its work should be there, as what follows a look is a reason.
+        """
+        parts = [(day, min(day + batch.MONTH, end)) for day in range(first, end, batch.MONTH)]
+        for start, stop in parts:
+            judged = batch.judged(self._visits(start, stop), self.table("work"), start)
+            query = ibis.to_sql(batch.scored(judged, self.table("weights")), dialect="duckdb")
+            if "scored" in self._names():
+                self.database.execute("DELETE FROM scored WHERE day >= ? AND day < ?", [start, stop])
+                self.database.execute(f"INSERT INTO scored {query}")
+            else:
+                self.database.execute(f"CREATE TABLE scored AS {query}")
+
+    def trends(self) -> None:
+        """B2 and B3, over all that is scored: drift of each actor, surges around a client, company."""
+        scored = self.table("scored")
+        self._make("drift", drift.drift(drift.actor_days(scored)))
+        self._make("surge", together.surges(scored))
+        self._make("company", together.company(scored))
+
+    def table(self, name: str) -> ir.Table:
+        """A table as ibis sees it, unbound: expressions are made without the database."""
+        described = self.database.execute(f"DESCRIBE {name}").fetchall()
+        kinds = {"BIGINT": "int64", "DOUBLE": "float64", "BOOLEAN": "boolean", "VARCHAR": "string"}
+        return ibis.table({row[0]: kinds.get(row[1], "int64") for row in described}, name=name)
+
+    def columns(self, query: str) -> dict[str, list[Any]]:
+        """The answer to a query, by column."""
+        answer = self.database.execute(query)
+        names = [column[0] for column in answer.description or ()]
+        rows = answer.fetchall()
+        return {name: [row[at] for row in rows] for at, name in enumerate(names)}
+
+    def _visits(self, first: int, end: int) -> ir.Table:
+        access = self.table("access")
+        self._make("visit", batch.visits(access.filter(access.day >= first, access.day < end)))
+        return self.table("visit")
+
+    def _names(self) -> set[str]:
+        return {row[0] for row in self.database.execute("SHOW TABLES").fetchall()}
+
+    def _make(self, name: str, expression: ir.Table) -> None:
+        query = ibis.to_sql(expression, dialect="duckdb")
+        self.database.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")

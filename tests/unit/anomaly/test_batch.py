@@ -1,0 +1,207 @@
+"""What explains a visit, who drifts, who looks together: small logs whose answers are known."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ibis
+import pytest
+
+from privguard.anomaly import batch, drift, together
+from privguard.anomaly.access import Relation
+from privguard.anomaly.batch import MONTH, Why
+from privguard.oversight.lookback import Lookback
+
+DAY = 86_400
+NINE = 9 * 3600
+ANN, BOB, EVE = 1, 2, 3
+TEAM = {ANN: 10, BOB: 10, EVE: 20}
+
+
+def look(day: int, actor: int, client: int, relations: int = 0, at: int = NINE) -> tuple[Any, ...]:
+    return (day, day * DAY + at, actor, client, 7, TEAM.get(actor, actor % 5), relations, False)
+
+
+def did(day: int, client: int, actor: int, at: int = NINE + 600) -> tuple[Any, ...]:
+    return (day, day * DAY + at, client, actor, TEAM.get(actor, actor % 5))
+
+
+def fill(back: Lookback, looks: Sequence[tuple[Any, ...]], work: Sequence[tuple[Any, ...]]) -> None:
+    back.add("access", dict(zip(batch.ACCESS, zip(*looks, strict=True), strict=True)))
+    if work:
+        back.add("work", dict(zip(batch.WORK, zip(*work, strict=True), strict=True)))
+
+
+@pytest.fixture
+def back() -> Iterator[Lookback]:
+    with Lookback() as made:
+        yield made
+
+
+def ordinary(days: int, seed: int = 1) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Twenty staff, each with work for whom they look at, of 2,000 clients; one visit of 50 has none."""
+    draws, looks, work = random.Random(seed), list[tuple[Any, ...]](), list[tuple[Any, ...]]()
+    for day in range(days):
+        for actor in range(100, 120):
+            for _ in range(12):
+                client, at = draws.randrange(2000), draws.randrange(NINE, 2 * NINE)
+                looks.append(look(day, actor, client, at=at))
+                if draws.random() < 0.98:
+                    work.append(did(day, client, actor, at + 300))
+    return looks, work
+
+
+def rows(back: Lookback, query: str) -> list[tuple[Any, ...]]:
+    return back.database.execute(query).fetchall()
+
+
+FIRST = MONTH + 2
+"""The first day that a month of work and a month to learn from lie before."""
+
+
+CASES: Sequence[tuple[int, list[tuple[int, int, int]], Why]] = [  # relations, work as (day, actor, at), why
+    (0, [], Why.NOBODY),
+    (int(Relation.BRANCH), [], Why.BRANCH),
+    (int(Relation.PORTFOLIO), [], Why.RELATION),
+    (int(Relation.BRANCH | Relation.KIN), [], Why.PRIVATE),
+    (int(Relation.KIN), [(40, ANN, NINE + 600)], Why.OWN_WORK),
+    (0, [(40, ANN, NINE + 600)], Why.OWN_WORK),
+    (0, [(40, ANN, NINE)], Why.NOBODY),  # the look's own record
+    (0, [(41, ANN, NINE)], Why.OWN_WORK),
+    (0, [(38, ANN, NINE)], Why.OWN_WORK),
+    (0, [(37, ANN, NINE)], Why.OWN_BEFORE),
+    (0, [(10, ANN, NINE)], Why.OWN_BEFORE),
+    (0, [(9, ANN, NINE)], Why.NOBODY),
+    (0, [(42, ANN, NINE)], Why.NOBODY),
+    (0, [(40, BOB, NINE + 600)], Why.TEAM_WORK),
+    (0, [(39, BOB, NINE)], Why.TEAM_WORK),
+    (0, [(39, EVE, NINE)], Why.NO_FOLLOW_UP),
+]
+
+
+def test_a_visit_is_explained_by_what_is_on_record_around_it(back: Lookback) -> None:
+    """Each case has a client of its own."""
+    looks = [look(40, ANN, client, relations) for client, (relations, _, _) in enumerate(CASES)]
+    work = [did(day, client, *who) for client, (_, done, _) in enumerate(CASES) for day, *who in done]
+    fill(back, [*looks, look(39, BOB, 99)], work)
+    back.learn(FIRST)
+    back.judge(40, 41)
+    assert rows(back, "SELECT client, why FROM scored ORDER BY client") == [
+        (client, why.value) for client, (_, _, why) in enumerate(CASES)
+    ]
+
+
+def test_work_explains_and_chance_does_not(back: Lookback) -> None:
+    looks, work = ordinary(60)
+    snoop = [look(day, ANN, 1999 - day, at=NINE) for day in range(33, 60)]
+    fill(back, looks + snoop, work)
+    back.learn(2)
+    back.judge(30, 60)
+    [(mine,)] = rows(back, f"SELECT avg(score) FROM scored WHERE actor = {ANN}")
+    [(theirs,)] = rows(back, f"SELECT avg(score) FROM scored WHERE actor <> {ANN}")
+    assert mine > 0.9
+    assert theirs < 0.1
+
+
+def test_kin_and_sensitive_clients_are_looked_at_more_closely(back: Lookback) -> None:
+    looks, work = ordinary(60)
+    known = [did(day, 5, EVE) for day in range(30, 50)]
+    famous = (*look(50, ANN, 5)[:-1], True)
+    fill(back, [*looks, look(50, BOB, 5), famous, look(50, EVE + 1, 5, int(Relation.KIN))], work + known)
+    back.learn(20)
+    back.judge(48, 51)
+    scores = dict(rows(back, f"SELECT actor, score FROM scored WHERE client = 5 AND actor < {EVE + 2}"))
+    assert scores[BOB] < scores[ANN] < scores[EVE + 1]
+
+
+def test_a_log_taken_day_by_day_gives_what_it_gives_at_once() -> None:
+    looks, work = ordinary(64)
+    found = []
+    for step in (2, 64):
+        with Lookback() as back:
+            fill(back, looks, work)
+            back.learn(2)
+            for first in range(52, 64, step):
+                back.judge(first, min(64, first + step))
+            back.judge(54, 56)  # a second time changes nothing
+            back.trends()
+            sums = "day, actor, round(excess, 9), round(drift, 9)"
+            parts = (("scored", "*"), ("drift", sums), ("surge", "*"), ("company", "*"))
+            found.append([sorted(rows(back, f"SELECT {of} FROM {name}")) for name, of in parts])
+    assert found[0] == found[1]
+
+
+def days_of(back: Lookback, unexplained: Sequence[Sequence[float]]) -> list[list[tuple[float, float]]]:
+    """(excess, drift) of each day of each actor, of 20 visits a day of which so many are unexplained."""
+    back.database.execute(
+        "CREATE TABLE d (day BIGINT, actor BIGINT, role BIGINT, visits BIGINT, unexplained DOUBLE)"
+    )
+    for actor, values in enumerate(unexplained):
+        for day, value in enumerate(values):
+            back.database.execute("INSERT INTO d VALUES (?, ?, 1, 20, ?)", [day, actor, value])
+    back.database.execute(f"CREATE TABLE f AS {ibis.to_sql(drift.drift(back.table('d')), dialect='duckdb')}")
+    return [
+        rows(back, f"SELECT excess, drift FROM f WHERE actor = {actor} ORDER BY day")
+        for actor in range(len(unexplained))
+    ]
+
+
+def test_drift_is_the_sum_that_never_falls_below_zero(back: Lookback) -> None:
+    draws = random.Random(3)
+    for found in days_of(back, [[draws.random() * 3 for _ in range(40)] for _ in range(3)]):
+        level = 0.0
+        for excess, drifted in found:
+            level = max(0.0, level + min(excess, 5.0) - 0.5)
+            assert drifted == pytest.approx(level, abs=1e-9)
+
+
+def test_who_ramps_up_slowly_for_60_days_drifts_all_the_same(back: Lookback) -> None:
+    """Poisoning: a visit more every five days; what is usual of the role bounds what is learned."""
+    draws = random.Random(4)
+    staff = [[float(draws.random() < 0.4) for _ in range(90)] for _ in range(8)]
+    slow = [0.4 + max(0, day - 20) / 5 for day in range(90)]
+    *others, found = days_of(back, [*staff, slow])
+    assert max(drifted for each in others for _, drifted in each) < 10
+    assert found[60][1] > 30
+
+
+def scored_of(back: Lookback, visits: Sequence[tuple[int, int, int, float]]) -> Any:
+    back.database.execute("CREATE TABLE scored (day BIGINT, actor BIGINT, client BIGINT, score DOUBLE)")
+    back.database.executemany("INSERT INTO scored VALUES (?, ?, ?, ?)", visits)
+    return back.table("scored")
+
+
+def test_a_surge_is_several_staff_within_two_days(back: Lookback) -> None:
+    odd = [(4, actor, 77, 0.9) for actor in range(4)] + [(5, actor, 77, 0.8) for actor in range(3, 7)]
+    calm = [(4, 20, 78, 0.1), (4, 21, 78, 0.1), (4, 22, 79, 0.9), (8, 23, 79, 0.9)]
+    query = ibis.to_sql(together.surges(scored_of(back, odd + calm)), dialect="duckdb")
+    assert sorted(rows(back, f"SELECT day, client, actors, round(surge, 6) FROM ({query})")) == [
+        (4, 77, 4, 3.6), (5, 77, 7, 6.0), (6, 77, 4, 3.2),
+    ]  # fmt: skip
+
+
+def test_company_is_clients_shared_without_a_reason(back: Lookback) -> None:
+    group = [(day, actor, 100 + day * 3 + actor % 2, 0.9) for day in range(6) for actor in (1, 2, 3)]
+    alone = [(day, 9, 500 + day, 0.9) for day in range(6)] + [(2, 9, 106, 0.9), (2, 8, 107, 0.2)]
+    late = [(60, 7, 100, 0.9), (60, 7, 101, 0.9), (61, 7, 103, 0.9)]
+    query = ibis.to_sql(together.company(scored_of(back, group + alone + late)), dialect="duckdb")
+    last = rows(back, f"SELECT actor, max(others), max(shared) FROM ({query}) GROUP BY actor ORDER BY actor")
+    assert last == [(1, 1, 6), (3, 1, 6)]
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "clickhouse", "trino"])
+def test_expressions_compile_for_engines_that_have_outgrown_a_machine(dialect: str) -> None:
+    access = ibis.table(batch.ACCESS, name="access")
+    work = ibis.table(batch.WORK, name="work")
+    visit = batch.visits(access)
+    judged = batch.judged(ibis.union(visit, batch.strangers(visit)), work, 40)
+    scored = batch.scored(judged, batch.learned(judged))
+    for each in (
+        scored,
+        drift.drift(drift.actor_days(scored)),
+        together.surges(scored),
+        together.company(scored),
+    ):
+        assert "SELECT" in ibis.to_sql(each, dialect=dialect)
