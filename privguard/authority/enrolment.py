@@ -24,7 +24,7 @@ from privguard.errors import AccessDeniedError, ConfigError, FactorRefusedError,
 from privguard.model import Outcome, Principal
 from privguard.ports import Claim, CodeSender
 from privguard.stepup import one_time, recovery, totp
-from privguard.stepup.factor import Factor, FactorData, Proof
+from privguard.stepup.factor import KINDS, Factor, FactorData, Proof
 from privguard.stepup.grant import Scope, webauthn_challenge
 from privguard.store.claims import together
 from privguard.store.factors import Factors, ReplayedError
@@ -90,6 +90,26 @@ class Enrolment:
             for one in self._factors.of(actor.tenant, actor.id)
             if one.state != "pending" and one.kind != "invite"
         ]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of factors that can be added here."""
+        absent = {"webauthn": not self._site.rp_id, "code": self._sender is None}
+        return tuple(kind for kind in KINDS if kind in self._prover.kinds and not absent.get(kind))
+
+    def proofs(self, actor: Principal, action: str) -> frozenset[str]:
+        """The kinds of proof that adding or removing (``action``) a factor takes now (S15)."""
+        active = any(one.state == "active" for one in self.mine(actor))
+        if action == "add":
+            return self._prover.kinds | {"recovery"} if active else frozenset({"invite"})
+        return self._prover.kinds
+
+    def vouched(self, actor: Principal) -> bool:
+        """Whether the issuer's word does for the first factor: a strong sign-in, just now."""
+        if any(one.state == "active" for one in self.mine(actor)):
+            return False
+        fresh = actor.assurance.auth_time or 0
+        return actor.assurance.multi_factor and -60 <= self._now_us() // _S - fresh <= FRESH_S
 
     def scope(self, actor: Principal, action: str) -> Scope:
         """What a challenge is for that asks to change the actor's own factors."""
@@ -164,7 +184,7 @@ class Enrolment:
         found = next((factor for factor in self.mine(actor) if factor.id == one), None)
         if found is None:
             raise NotOnRecordError("You have no factor of this name.")
-        proven = self._prove(actor, "remove", text, proof, self._prover.kinds)
+        proven = self._prove(actor, "remove", text, proof, self.proofs(actor, "remove"))
         self._write(
             actor, "stepup:factor:remove", found, together(proven.take, self._factors.remove([one])), proof
         )
@@ -213,17 +233,12 @@ class Enrolment:
 
     def _permitted(self, actor: Principal, text: str, proof: Proof | None) -> Claim:
         """What adding a factor takes (S15)."""
-        active = [one for one in self.mine(actor) if one.state == "active"]
         if proof is not None:
-            kinds = self._prover.kinds | {"recovery"} if active else frozenset({"invite"})
-            return self._prove(actor, "add", text, proof, kinds).take
-        fresh = actor.assurance.auth_time or 0
-        strong = actor.assurance.multi_factor and -60 <= self._now_us() // _S - fresh <= FRESH_S
-        if active or not strong:
+            return self._prove(actor, "add", text, proof, self.proofs(actor, "add")).take
+        if not self.vouched(actor):
             raise AccessDeniedError(
-                "Prove a factor that you have first."
-                if active
-                else "A first factor takes an invitation (`privguard factor invite`), or a strong sign-in."
+                "Prove a factor that you have first; a first one takes an invitation "
+                "(`privguard factor invite`), or a strong sign-in."
             )
         return together()
 

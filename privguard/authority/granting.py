@@ -59,6 +59,18 @@ class Issued(Struct, frozen=True):
     fields: tuple[str, ...]
 
 
+class Asked(Struct, frozen=True):
+    """What meeting a challenge takes, and how long and how often its grant will hold.
+
+    Attributes:
+        methods: kinds of the actor's factors that would do; empty where none would, or none is asked for.
+    """
+
+    challenge: Challenge
+    terms: Terms
+    methods: tuple[str, ...]
+
+
 class Granting:
     """``ports.Challenges``, and what follows them; for any thread, blocks as the store does.
 
@@ -126,6 +138,14 @@ class Granting:
             raise AccessDeniedError(_CHANGED)
         return terms(policy, scope.rules, actor, request, self._now_us(), self._usual)
 
+    def asked(self, actor: Principal, text: str) -> Asked:
+        """What a challenge for clear values asks of its holder. Raises AccessDeniedError."""
+        challenge = self.opened(text, actor)
+        found = self.terms_of(challenge, actor)
+        factor = found.factor
+        methods = tuple(self._prover.methods(actor, factor)) if factor is not None else ()
+        return Asked(challenge, replace(found, ttl=self._holds(found)), methods)
+
     # issuing
 
     def issue(
@@ -188,7 +208,7 @@ class Granting:
         secret = base64.urlsafe_b64encode(self._core.entropy.token(GRANT_BYTES)).rstrip(b"=").decode()
         grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
         waits = bool(asked.approvers)
-        ttl = min(asked.ttl, self._profile.idle_s)
+        ttl = self._holds(asked)
         seconds = APPROVE_S if waits else ttl
         claims: list[Claim] = [proven.take] if proven is not None else []
         claims += [self._grants.take_quota(scope, *quota, now) for quota in asked.quotas]
@@ -367,6 +387,10 @@ class Granting:
                     resource=scope.resource, purpose=scope.purpose, about=about,
                 )  # fmt: skip
             raise
+
+    def _holds(self, asked: Terms) -> int:
+        """Seconds that a grant holds once it is issued."""
+        return min(asked.ttl, self._profile.idle_s)
 
     def _terms(self, scope: Scope, actor: Principal, reason: str) -> Terms:
         request = AccessRequest(purpose=scope.purpose, reason=reason, ticket=scope.ticket)

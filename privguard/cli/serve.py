@@ -82,6 +82,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
         close=close,
         login=_login(wiring),
         authority=(wiring.authority.granting, wiring.authority.enrolment),
+        form_key=wiring.keyring.derive("form"),
     )
 
 

@@ -13,7 +13,8 @@ from privguard.authority.granting import Granting
 from privguard.errors import PrivguardError
 from privguard.gateway.login import Login, add_login
 from privguard.gateway.own import PREFIX, PublicTree, own_routes
-from privguard.gateway.stepup import add_stepup
+from privguard.gateway.pages import add_pages
+from privguard.gateway.stepup import Desk, add_stepup
 from privguard.guard import AsyncGuard, Guard
 from privguard.ports import IdentityProvider
 from privguard.telemetry import logger
@@ -44,6 +45,7 @@ def create_app(
     close: Callable[[], Awaitable[None]],
     login: tuple[Login, IdentityProvider] | None = None,
     authority: tuple[Granting, Enrolment] | None = None,
+    form_key: bytes = b"",
 ) -> ASGIApp:
     """The gateway as an ASGI app.
 
@@ -54,7 +56,8 @@ def create_app(
         tree: what anybody may read of the log.
         close: awaited at the end.
         authority: who issues grants and enrols factors; None: clear values are not to be had.
-        login: how staff sign in to the gateway's own pages, and who they are there; None: they do not.
+        login: how staff sign in to the gateway's own pages, and who they are there; None: as on the CRM's.
+        form_key: 32 bytes that the pages' forms are marked with, the same in every worker; empty: no pages.
     """
 
     @contextlib.asynccontextmanager
@@ -74,6 +77,10 @@ def create_app(
     door = guard.core.door
     if authority is not None and door is not None:
         add_stepup(own, door.identity, *authority, guard.core.clock.now_us)
+        if form_key:
+            where = f"{PREFIX}login" if login is not None else ""
+            desk = Desk(login[1] if login is not None else door.identity)
+            add_pages(own, desk, *authority, key=form_key, login=where)
     return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own)
 
 

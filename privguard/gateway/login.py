@@ -15,7 +15,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import re
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -33,12 +32,11 @@ from privguard.config import JwtSettings, LoginSettings
 from privguard.crypto.envelope import NONCE_BYTES, EnvelopeError, seal, unseal
 from privguard.errors import (
     ConfigError,
-    MalformedRequestError,
     PrivguardError,
     UnauthenticatedError,
     UpstreamUnavailableError,
 )
-from privguard.gateway.own import PREFIX, problem
+from privguard.gateway.own import PREFIX, check_path, problem
 from privguard.guard import AsyncGuard
 from privguard.identity import TokenRules, read_principal, session_name
 from privguard.keystore.keyset_file import read_secret
@@ -54,7 +52,6 @@ MAX_COOKIE: Final = 3_900
 SESSION: Final = f"{OWN_COOKIES.decode()}-session"
 LOGIN: Final = f"{OWN_COOKIES.decode()}-login"
 
-_PATH: Final = re.compile(r"/(?:(?![/\\\\])[!-~]*)?")
 _AGAIN: Final = "Begin again: this sign-in was begun in another browser, or too long ago."
 
 
@@ -133,8 +130,7 @@ class Login:
             MalformedRequestError: it is not to come back to a path of this host (S14).
             UpstreamUnavailableError: the issuer does not say where that is.
         """
-        if not _PATH.fullmatch(return_to):
-            raise MalformedRequestError("return_to is a path of this host.")
+        check_path(return_to)
         state, nonce, verifier = (self._drawn() for _ in range(3))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=")
         asked = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -15,11 +16,18 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from privguard.asgi.problem import problem_response
 from privguard.audit.tiles import TileError, span_of, within
-from privguard.errors import AccessDeniedError, NotOnRecordError, PrivguardError, StoreUnavailableError
+from privguard.errors import (
+    AccessDeniedError,
+    MalformedRequestError,
+    NotOnRecordError,
+    PrivguardError,
+    StoreUnavailableError,
+)
 from privguard.guard import Guard
 from privguard.store.tree_reader import Published
 
 PREFIX: Final = "/_privguard/"
+_PATH: Final = re.compile(r"/(?:(?![/\\])[!-~]*)?")
 
 
 class AccessCollector:
@@ -149,6 +157,16 @@ def tree_file(tree: PublicTree, path: str) -> tuple[bytes | None, bool]:
     if not within(span, published.size):
         return None, False
     return b"".join(tree.entries(span.level, span.start, span.stop)), True
+
+
+def check_path(return_to: str) -> None:
+    """Refuses where a browser would go on to, unless it is a path of this host (S14).
+
+    Raises:
+        MalformedRequestError: it is something else.
+    """
+    if not _PATH.fullmatch(return_to):
+        raise MalformedRequestError("return_to is a path of this host.")
 
 
 def problem(error: PrivguardError) -> Response:

@@ -29,6 +29,7 @@ from privguard.gateway.own import PREFIX, problem
 from privguard.model import Principal
 from privguard.ports import IdentityProvider
 from privguard.stepup.factor import Factor, Proof
+from privguard.stepup.grant import Scope
 from privguard.store.grants import Standing
 
 API: Final = f"{PREFIX}v1/stepup/"
@@ -92,33 +93,50 @@ class Desk:
     def __init__(self, identity: IdentityProvider) -> None:
         self._identity = identity
 
-    async def who(self, request: Request, body: bytes) -> Principal:
-        """Who asks. Raises UnauthenticatedError, or MalformedRequestError for another site's request."""
+    async def who(self, request: Request, body: bytes, *, form: bool = False) -> Principal:
+        """Who asks. Raises UnauthenticatedError, or MalformedRequestError for another site's request.
+
+        Args:
+            form: see ``same_site``.
+        """
         if request.method not in ("GET", "HEAD"):
-            same_site(request)
+            same_site(request, form=form)
         return await self._identity.identify(read_target(request.scope), request.scope["headers"], body)
 
     async def answer(
         self, request: Request, kind: type[T], work: Callable[[Principal, T], Response]
     ) -> Response:
         """Runs work that may block, for who asks and what they say."""
-        began = time.monotonic()
         try:
             body = await read_body(request)
             actor = await self.who(request, body)
             said = kind() if kind is _Nothing else read(body, kind)
-            return await asyncio.to_thread(work, actor, said)
-        except FactorRefusedError as error:
-            await asyncio.sleep(max(0.0, began + FLOOR_S - time.monotonic()))
-            return problem(error)
+            return await judged(lambda: work(actor, said))
         except Exception as error:  # noqa: BLE001  # bad input never gives a 500
             return problem(contained(error))
 
 
-def same_site(request: Request) -> None:
-    """Refuses what another site made a browser send (S09)."""
+async def judged(work: Callable[[], T]) -> T:
+    """Runs work that may block; a refused factor is refused no sooner than ``FLOOR_S`` after the call."""
+    began = time.monotonic()
+    try:
+        return await asyncio.to_thread(work)
+    except FactorRefusedError:
+        await asyncio.sleep(max(0.0, began + FLOOR_S - time.monotonic()))
+        raise
+
+
+def same_site(request: Request, *, form: bool = False) -> None:
+    """Refuses what another site made a browser send (S09).
+
+    Args:
+        form: a page's own form sends it, with a token of its session: browsers name no origin there, since
+            the page has no referrer (Fetch §3.2, "append a request `Origin` header").
+    """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     host = request.headers.get("host", "")
+    if form and origin == "null":
+        origin = None
     if site not in (None, "same-origin", "none") or (
         origin is not None and origin.partition("://")[2].lower() != host.lower()
     ):
@@ -216,7 +234,7 @@ def add_stepup(
     def issue(actor: Principal, said: GrantBody) -> object:
         """Meets a challenge: 201 with the grant, or 202 where somebody has to approve it."""
         made = granting.issue(actor, said.challenge_id, said.proof, reason=said.reason, ticket=said.ticket)
-        return reply(_issued(made), 202 if made.waits else 201)
+        return reply(issued_view(made), 202 if made.waits else 201)
 
     @route("GET", "grants/{name}", _Nothing)
     def standing(actor: Principal, _said: object, name: str) -> object:
@@ -235,7 +253,7 @@ def add_stepup(
     @route("GET", "approvals", _Nothing)
     def approvals(actor: Principal, _said: object) -> object:
         """What waits for whoever asks, with its scope in full."""
-        return {"approvals": [_waiting(each) for each in granting.waiting(actor)]}
+        return {"approvals": [waiting_view(each) for each in granting.waiting(actor)]}
 
     @route("POST", "approvals/{name}", DecisionBody)
     def decide(actor: Principal, said: DecisionBody, name: str) -> object:
@@ -282,7 +300,8 @@ async def _asked(desk: Desk, request: Request, work: Callable[[Principal, Any], 
         return problem(contained(error))
 
 
-def _issued(made: Issued) -> dict[str, object]:
+def issued_view(made: Issued) -> dict[str, object]:
+    """A grant as its holder is told of it."""
     told: dict[str, object] = {
         "grant": made.secret,
         "name": made.name,
@@ -293,14 +312,20 @@ def _issued(made: Issued) -> dict[str, object]:
     return {**told, "status_uri": f"{API}grants/{made.name}"} if made.waits else told
 
 
-def _waiting(each: Standing) -> dict[str, object]:
+def clients_of(scope: Scope) -> list[str]:
+    """Whose records a scope names."""
+    return [f"{client.kind} {client.id}" for client in scope.clients]
+
+
+def waiting_view(each: Standing) -> dict[str, object]:
+    """A request as who may approve it sees it: with its scope in full."""
     scope = each.scope
     return {
         "name": each.name,
         "actor": scope.actor,
         "action": scope.action,
         "resource": scope.resource,
-        "clients": [f"{client.kind} {client.id}" for client in scope.clients],
+        "clients": clients_of(scope),
         "fields": scope.fields,
         "purpose": scope.purpose,
         "ticket": scope.ticket,

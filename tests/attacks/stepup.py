@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pyotp
 
@@ -30,7 +30,7 @@ class Person:
     factor: str = ""
     steps: list[int] = field(default_factory=list)
 
-    def sign_in(self) -> Person:
+    def sign_in(self) -> Self:
         form = json.dumps({"username": self.name, "password": PASSWORD})
         answer = ask(
             self.gateway.port, "POST", "/login", body=form, headers={"Content-Type": "application/json"}
@@ -48,7 +48,7 @@ class Person:
         data = None
         if body is not None:
             data, sent["Content-Type"] = json.dumps(body), "application/json"
-        return ask(self.gateway.port, method, target, token=self.token, body=data, headers=sent)
+        return ask(self.gateway.port, method, target, token=self.token or None, body=data, headers=sent)
 
     def enrol(self) -> None:
         """A first factor, by invitation; its code counts as used."""

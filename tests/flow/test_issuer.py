@@ -233,6 +233,19 @@ def test_staff_sign_in_and_out_and_the_sign_in_is_on_record(
     assert browser.who() is None
 
 
+def test_the_pages_of_step_up_are_for_who_signed_in(browser: Browser, issuer: Issuer) -> None:
+    sent = browser.get("/_privguard/stepup/factors?lang=en")
+    assert sent.status == 303
+    assert sent.headers["location"].startswith(
+        "/_privguard/login?return_to=%2F_privguard%2Fstepup%2Ffactors%3Flang"
+    )
+    location = browser.get(sent.headers["location"]).headers["location"]
+    back = browser.back(issuer.sign_in(location, sub="e-19"))
+    assert back.headers["location"] == "/_privguard/stepup/factors?lang=en"
+    page = browser.get(back.headers["location"])
+    assert (page.status, b"Signed in as e-19" in page.body) == (200, True)
+
+
 def test_s09_a_sign_in_ends_only_in_the_browser_that_began_it(browser: Browser, issuer: Issuer) -> None:
     theirs = Browser(browser.door)
     url = issuer.sign_in(theirs.begin(), sub="mallory")

@@ -53,6 +53,10 @@ def test_the_wheel_ships_policies_and_the_sample_crm_and_no_tests(wheel: Path) -
     assert "privguard/_shipped/policies/bank.yaml" in names
     assert "privguard/_shipped/policies/schema.json" in names
     assert "privguard/_shipped/bank_crm/app.py" in names
+    pages = "privguard/gateway/pages"
+    assert {f"{pages}/static/privguard.js", f"{pages}/templates/base.html", f"{pages}/words/zh.toml"} <= set(
+        names
+    )
     assert any(name.startswith("privguard/store/migrations/versions/0001") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "examples/"))]
 

@@ -1,0 +1,74 @@
+"""The start page, and the page of a challenge: what is asked for, proof of a factor, the grant."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import Response
+from msgspec.structs import replace
+
+from privguard.authority.enrolment import Enrolment
+from privguard.authority.granting import Asked, Granting, Issued
+from privguard.gateway.own import check_path
+from privguard.gateway.pages.front import Front, Page, UnsaidError, Visit
+from privguard.gateway.pages.proofs import Ways, proof_of, sent, ways
+from privguard.gateway.stepup import clients_of, issued_view
+
+_IN_WORDS = ("reason", "ticket")
+
+
+def start_or_verify(front: Front, granting: Granting, enrolment: Enrolment) -> Page:
+    """``/_privguard/stepup/``: with a challenge its page, else the start page."""
+
+    def show(visit: Visit) -> Response:
+        text = visit.said("challenge")
+        if not text:
+            return front.page(visit, "start.html", waiting=len(granting.waiting(visit.actor)))
+        asked = granting.asked(visit.actor, text)
+        missing = {each.kind: each.detail for each in asked.terms.missing}
+        return front.page(
+            visit,
+            "verify.html",
+            asked=asked,
+            asked_for=text,
+            scope=asked.challenge.scope,
+            clients=clients_of(asked.challenge.scope),
+            say={kind: missing[kind] for kind in _IN_WORDS if kind in missing},
+            unmet=[f"{kind}: {detail}" for kind, detail in missing.items() if kind not in _IN_WORDS],
+            ways=_ways(enrolment, visit, asked, text),
+            return_to=_return_to(visit),
+        )
+
+    def act(visit: Visit) -> Response:
+        text, back = visit.said("challenge"), _return_to(visit)
+        asked = granting.asked(visit.actor, text)
+        if sent(enrolment, visit, text):
+            return show(replace(visit, notice="proof.sent"))
+        if any(each.kind == "reason" for each in asked.terms.missing) and not visit.form.get("reason"):
+            raise UnsaidError("unsaid.reason")
+        made = granting.issue(
+            visit.actor,
+            text,
+            proof_of(visit) if asked.terms.factor is not None else None,
+            reason=visit.form.get("reason", ""),
+            ticket=visit.form.get("ticket", ""),
+        )
+        return front.page(visit, "granted.html", made=made, told=_told(made), return_to=back)
+
+    return Page(show, act)
+
+
+def _ways(enrolment: Enrolment, visit: Visit, asked: Asked, text: str) -> Ways | None:
+    return ways(enrolment, visit, text, asked.methods) if asked.terms.factor is not None else None
+
+
+def _told(made: Issued) -> str:
+    """The grant, for the page's script, which hands it to the page that opened this one."""
+    return msgspec.json.encode(issued_view(made)).decode()
+
+
+def _return_to(visit: Visit) -> str:
+    """Where the page leads back to: a path of this host (S14), or nowhere."""
+    return_to = visit.said("return_to")
+    if return_to:
+        check_path(return_to)
+    return return_to

@@ -1,0 +1,62 @@
+"""The pages' words, in each language under the same keys, and which language a browser wants."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+_FILES: Final = Path(__file__).with_name("words")
+
+
+class Words(Struct, frozen=True):
+    """One language's texts; ``lang`` is a BCP 47 tag."""
+
+    lang: str
+    texts: Mapping[str, str]
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text of a key, with its values put in."""
+        return self.texts[key].format_map(values)
+
+    def count(self, key: str, n: int) -> str:
+        """The text for a number of things."""
+        return self(f"{key}.{'one' if n == 1 else 'many'}", n=n)
+
+    def lasting(self, seconds: int) -> str:
+        """A span of time."""
+        return self.count("seconds", seconds) if seconds % 60 else self.count("minutes", seconds // 60)
+
+    def has(self, key: str) -> bool:
+        return key in self.texts
+
+
+def _read(lang: str) -> Words:
+    return Words(lang, tomllib.loads((_FILES / f"{lang}.toml").read_text("utf-8")))
+
+
+WORDS: Final = {lang: _read(lang) for lang in ("en", "zh")}
+
+
+def language(asked: str, kept: str, accepted: str) -> str:
+    """The language of a page: as asked for, as kept before, as the browser says.
+
+    Args:
+        accepted: an Accept-Language header (RFC 9110 §12.5.4).
+    """
+    for said in (asked, kept):
+        if said in WORDS:
+            return said
+    wanted = sorted((_range(each) for each in accepted.split(",")[:20]), key=lambda pair: -pair[1])
+    return next((lang for lang, weight in wanted if lang in WORDS and weight > 0), "en")
+
+
+def _range(text: str) -> tuple[str, float]:
+    tag, _, weight = text.partition(";")
+    try:
+        return tag.strip().lower()[:2], float(weight.strip().removeprefix("q=") or 1)
+    except ValueError:
+        return "", 0.0
