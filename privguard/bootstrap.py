@@ -37,6 +37,7 @@ from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AuditReceipt, Principal
 from privguard.oversight.completeness import commit_map
 from privguard.oversight.custodian import Custodian
+from privguard.oversight.following import Follower, SharedWatch
 from privguard.oversight.key_custodian import KeyCustodian
 from privguard.oversight.registrar import Registrar
 from privguard.oversight.retention import Pruner
@@ -65,6 +66,7 @@ from privguard.store.wrapped import WrappedKeys
 from privguard.telemetry import logger
 from privguard.witness.client import HttpCosigner
 
+_DAY_US: Final = 86_400_000_000
 SAID_S: Final = 10.0
 """How often a process says which keys it knows; after a minute of silence it counts as ended."""
 
@@ -421,6 +423,14 @@ def open_trail(settings: Settings, who: str) -> Iterator[Trail]:
     finally:
         store.close()
         log.close()
+
+
+def open_follower(settings: Settings) -> tuple[Follower, SharedWatch]:
+    """The anomaly checker, and who reads the log for it. Raises ConfigError as ``read_keys``."""
+    store, watch = Store(settings.store.url), SharedWatch()
+    trail = TrailReader(store, SubjectKeys(read_keys(settings), SystemEntropy()))
+    since_us = SystemClock().now_us() - settings.anomaly.history_days * _DAY_US
+    return Follower(watch, LogReader(store), trail, since_us), watch
 
 
 @contextlib.contextmanager

@@ -256,7 +256,7 @@ class KeySettings(Section):
 
 
 class SenderSettings(Section):
-    """[stepup.sender]: what delivers one-time codes; one of ``file``, ``url`` and ``apprise``."""
+    """[stepup.sender], [anomaly.alerts]: what delivers messages; one of ``file``, ``url`` and ``apprise``."""
 
     file: Path | None = Field(None, description="file that codes are written to, 0600: for demos and tests")
     url: str | None = Field(
@@ -290,6 +290,18 @@ class StepUpSettings(Section):
     sender: SenderSettings | None = Field(None, description="what delivers one-time codes")
 
 
+class AnomalySettings(Section):
+    """[anomaly]"""
+
+    history_days: int = Field(
+        35, ge=1, le=400, description="days of the log that a worker goes by; it reads them as it starts"
+    )
+    alerts: SenderSettings | None = Field(
+        None,
+        description="what brings alerts to the roles that the policy names; else the process's log has them",
+    )
+
+
 class ZoneSettings(Section):
     """[[zones]]: where callers are, for rules that require it."""
 
@@ -315,6 +327,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     keys: KeySettings = KeySettings()
     stepup: StepUpSettings = StepUpSettings()
+    anomaly: AnomalySettings = AnomalySettings()
     zones: Annotated[tuple[ZoneSettings, ...], Field(description="network zones")] = ()
 
     @property

@@ -28,6 +28,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from privguard.anomaly import Relation, Sight, Watch, assessment
 from privguard.errors import (
     AccessDeniedError,
     IllegalTransitionError,
@@ -49,6 +50,7 @@ from privguard.model import (
     AccessEvent,
     AccessPlan,
     AccessRequest,
+    Assessment,
     AuditReceipt,
     Decision,
     Disclosure,
@@ -61,7 +63,7 @@ from privguard.model import (
     Verb,
     View,
 )
-from privguard.policy import GrantedPlan, Policy, demanded
+from privguard.policy import Effect, GrantedPlan, Policy, WithoutDecoys, demanded
 from privguard.stepup.grant import Grant, Scope, covers
 
 
@@ -117,7 +119,10 @@ class Rulebook:
     def __init__(self, policy: Policy, tools: MaskTools) -> None:
         self.policy = policy
         self.tools = tools
+        self.related = {name: int(Relation[what.upper()]) for name, what in policy.related.items()}
+        self.honey = frozenset(f"{kind}:{each}" for kind, ids in policy.honey.items() for each in ids)
         self._maskers: dict[AccessPlan, BodyMasker] = {}
+        self._decoyed: dict[AccessPlan, WithoutDecoys] = {}
         self._granted: dict[tuple[AccessPlan | None, AccessPlan, bool | None], GrantedPlan] = {}
 
     def masker(self, plan: AccessPlan) -> BodyMasker:
@@ -138,6 +143,17 @@ class Rulebook:
             self._granted[key] = GrantedPlan(plain, granted, here=here)
         return self._granted[key]
 
+    def list_plan(self, plan: AccessPlan) -> AccessPlan:
+        """The plan of a list, which no honey client is in."""
+        honey = self.policy.honey.get(plan.shape.kind)
+        if not honey or route_parameter(plan.shape.id):
+            return plan
+        if plan not in self._decoyed:
+            if len(self._decoyed) >= 4096:
+                self._decoyed.clear()
+            self._decoyed[plan] = WithoutDecoys(plan, honey)
+        return self._decoyed[plan]
+
 
 class Exchange:
     """One guarded access; the drivers in ``guard`` and ``asgi`` call its steps in order.
@@ -146,6 +162,7 @@ class Exchange:
         rulebook: the policy version this access is judged by, to its end.
         source: first part of the action in the log: ``gateway``, ``middleware`` or ``library``.
         event_id: 32 hex digits from the Entropy port.
+        watch: judges how unusual it is; None: nobody does.
 
     Attributes:
         passing: names of the query parameters that go on to the upstream, once decided.
@@ -153,15 +170,25 @@ class Exchange:
         narrowed: the parameter, and its value, that the upstream must narrow its list by.
         grant: what the caller presented, if it holds for this access: to be spent with its record.
         offer: what a grant could open of what was withheld or refused, if it can be said.
+        risk: how unusual what leaves is, once it is known.
     """
 
     __slots__ = (
-        "_disclosures", "_event_id", "_intent", "_parent", "_part", "_ruling", "_sent", "actor", "error",
-        "grant", "lookups", "mode", "narrowed", "offer", "passing", "plan", "request", "route",
-        "rulebook", "source", "state", "status", "system",
+        "_disclosures", "_event_id", "_intent", "_now_us", "_parent", "_part", "_ruling", "_sent", "_watch",
+        "actor", "error", "grant", "lookups", "mode", "narrowed", "offer", "passing", "plan", "request",
+        "risk", "route", "rulebook", "source", "state", "status", "system",
     )  # fmt: skip
 
-    def __init__(self, rulebook: Rulebook, *, source: str, system: str, mode: str, event_id: str) -> None:
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        *,
+        source: str,
+        system: str,
+        mode: str,
+        event_id: str,
+        watch: Watch | None = None,
+    ) -> None:
         self.rulebook = rulebook
         self.source = source
         self.system = system
@@ -177,7 +204,10 @@ class Exchange:
         self.narrowed: tuple[str, str] | None = None
         self.grant: Grant | None = None
         self.offer: Scope | None = None
+        self.risk: Assessment | None = None
         self.status = 0
+        self._watch = watch
+        self._now_us = 0
         self._event_id = event_id
         self._ruling: Decision | None = None
         self._disclosures: tuple[Disclosure, ...] = ()
@@ -248,7 +278,7 @@ class Exchange:
         Raises:
             AccessDeniedError: or one of its kinds; what is decidable without the record is refused here.
         """
-        self.request = request
+        self.request, self._now_us = request, now_us
         policy = self.rulebook.policy
         route = policy.match(request.method, request.path) if request.path else _library_route(request)
         if route is None:
@@ -257,6 +287,8 @@ class Exchange:
             )
         self.route = route
         plan, unrevealed = self._plan_for(route, request, now_us, grant)
+        if route.many:
+            plan = self.rulebook.list_plan(plan)
         if request.query:
             allowed = check_query(unrevealed, request, writes=route.verb.writes)
             self.passing = frozenset(name for name, _ in allowed)
@@ -325,10 +357,21 @@ class Exchange:
             break_glass=request.break_glass,
         )
 
-    def _offer(self, rules: Sequence[str], fields: Sequence[str], clients: Sequence[SubjectRef]) -> None:
-        """Says what a grant could open; nothing where it would be for several clients at once."""
+    def _offer(
+        self,
+        rules: Sequence[str],
+        fields: Sequence[str],
+        clients: Sequence[SubjectRef],
+        *,
+        many: bool = False,
+    ) -> None:
+        """Says what a grant could open; nothing where it would be for several clients at once.
+
+        Args:
+            many: it opens no client's record, so whose they are does not matter.
+        """
         route, request, policy = self.route, self.request, self.rulebook.policy
-        bulk = route is not None and route.verb is Verb.EXPORT
+        bulk = many or (route is not None and route.verb is Verb.EXPORT)
         if route is None or not rules or not (bulk or len(clients) == 1):
             return
         self.offer = Scope(
@@ -413,6 +456,7 @@ class Exchange:
             self._sent = read_write(media, body)
         if self.request.method == "PUT" and current is not None:
             check_replacement(plan.shape, ruling, current)
+        self._assess()
         self._go(State.PERMITTED)
 
     def readable(self, path: str) -> bool:
@@ -459,6 +503,7 @@ class Exchange:
         if offers.fields:
             self._offer(offers.rules, offers.fields, offers.clients)
         self._refuse_unless_revealed(masked.disclosures, offers.fields, offers.missing)
+        self._assess()
         self._go(State.MASKED)
         return masked
 
@@ -469,6 +514,7 @@ class Exchange:
         self._disclosures = disclosures
         self._refuse_unless_permitted(ruling)
         self._refuse_unless_revealed(disclosures, ruling.offered, ruling.missing)
+        self._assess()
         self._go(State.MASKED)
         return view
 
@@ -487,6 +533,7 @@ class Exchange:
             )
         disclosures = self.rulebook.masker(plan).opaque(media, cls, self.actor, route.params)
         self._disclosures = disclosures
+        self._assess()
         self._go(State.MASKED)
 
     def mask_empty(self) -> None:
@@ -511,6 +558,7 @@ class Exchange:
         if self._part:
             self._event_id = event_id
         self._part += 1
+        self._assess()
 
     # refusals
 
@@ -523,7 +571,7 @@ class Exchange:
         self.error = error
         self.status = error.status
         if self.state in (State.RECORDED, State.RELEASED):  # that part is on record as it was
-            self._disclosures, self._event_id = (), event_id
+            self._disclosures, self._event_id, self.risk = (), event_id, None
         else:
             self._disclosures = tuple(_without_fields(self._disclosures))
         if isinstance(error, StepUpRequiredError):
@@ -554,6 +602,59 @@ class Exchange:
         self._go(State.RELEASED)
 
     # inside
+
+    def _assess(self) -> None:
+        """Asks how unusual it is that this actor is shown these clients, and does what the policy says of it.
+
+        A write is asked about once, before the upstream sees it.
+
+        Raises:
+            AccessDeniedError: or one of its kinds.
+        """
+        if self._watch is None or self._intent is not None:
+            return
+        clients = {
+            f"{subject.kind}:{subject.id}": disclosure.relations
+            for disclosure in self._disclosures
+            for subject in disclosure.subjects
+        }
+        if not clients:
+            return
+        actor, related = self.actor, self.rulebook.related
+        joined = {name for relations in clients.values() for name in relations}
+        device = actor.attributes.get("device")
+        sight = Sight(
+            self._now_us // 1_000_000,
+            f"{actor.tenant}:{actor.id}",
+            "+".join(sorted(actor.roles)),
+            actor.branch or "",
+            bool(self.request.reveal),
+            self.route is not None and (self.route.many or self.route.verb is Verb.EXPORT),
+            (self.request.zone or "", device if isinstance(device, str) else ""),
+            {name: related[name] for name in sorted(joined & related.keys())},
+        )
+        risk = self._watch.look(self._event_id, sight, clients.items(), self.rulebook.honey)
+        self.risk = assessment(sight, risk)
+        effect = self.rulebook.policy.effects.get(self.risk.level)
+        if effect is not None:
+            self._effect(effect)
+
+    def _effect(self, effect: Effect) -> None:
+        rule, held = effect.rule.id, self.grant.scope if self.grant is not None else None
+        subjects = list(dict.fromkeys(subject for d in self._disclosures for subject in d.subjects))
+        granted = held is not None and rule in held.rules
+        if held is not None and held.clients:
+            granted = granted and {*subjects} <= {*held.clients}
+        try:
+            effect.judge(self.actor, self.request, self._now_us, granted=granted)
+        except StepUpRequiredError:
+            if len(subjects) > 1:
+                self._offer((rule,), (), (), many=True)
+            elif held is not None:  # one grant for both
+                self._offer((*held.rules, rule), held.fields, subjects)
+            else:
+                self._offer((rule,), (), subjects)
+            raise
 
     def _planned(self) -> tuple[AccessPlan, Route]:
         if self.plan is None or self.route is None:
@@ -622,6 +723,7 @@ class Exchange:
             about={"grant": self.grant.name} if self.grant is not None else {},
             intent=self._intent,
             part=self._part,
+            risk=self.risk if self._intent is None else None,  # it stands with what announced the write
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
+from privguard.anomaly import Watch
 from privguard.errors import (
     AuditUnavailableError,
     PolicyUnavailableError,
@@ -26,6 +27,7 @@ from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AccessRequest, AuditReceipt, Outcome, Principal, Verb
 from privguard.policy import Policy
 from privguard.ports import (
+    AlertSink,
     AuditLog,
     Budgets,
     Challenges,
@@ -88,6 +90,8 @@ class GuardCore:
         lookups: counts exact look-ups by masked fields; without it there are none (M01).
         budgets: counts the clients an actor is shown; without it nobody does.
         grants, challenges: what clear values are had by; without them they are not to be had.
+        watch: judges how unusual an access is; without it nobody does.
+        alerts: who tells people of it.
         directory: admits the actors of library calls (a door's ``identity`` does so itself); None admits all.
 
     Attributes:
@@ -110,6 +114,8 @@ class GuardCore:
         budgets: Budgets | None = None,
         grants: Grants | None = None,
         challenges: Challenges | None = None,
+        watch: Watch | None = None,
+        alerts: AlertSink | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
@@ -124,6 +130,8 @@ class GuardCore:
         self.budgets = budgets
         self.grants = grants
         self.challenges = challenges
+        self.watch = watch
+        self.alerts = alerts
         self.counts: Counter[tuple[str, str]] = Counter()
         self._rulebook: Rulebook | None = None
 
@@ -158,6 +166,14 @@ class GuardCore:
         self.counts[event.outcome, event.problem] += 1
         return self.log.submit(event, claim)
 
+    def alert(self, event: AccessEvent, receipt: AuditReceipt) -> None:
+        """The entry is durable: tells whom the policy wants told of it."""
+        if event.risk is None or self.alerts is None or self._rulebook is None:
+            return
+        effect = self._rulebook.policy.effects.get(event.risk.level)
+        if effect is not None and effect.alert:
+            self.alerts.tell(event, receipt.index, effect.alert)
+
     def new_id(self) -> str:
         """A fresh event id, which begins with the time in milliseconds, as RFC 9562's version 7 does.
 
@@ -174,7 +190,12 @@ class GuardCore:
         if self._rulebook is None:
             raise PolicyUnavailableError("The policy file is missing or was never valid: put it back.")
         return Exchange(
-            self._rulebook, source=source, system=self.system, mode=self.mode, event_id=self.new_id()
+            self._rulebook,
+            source=source,
+            system=self.system,
+            mode=self.mode,
+            event_id=self.new_id(),
+            watch=self.watch,
         )
 
     def unruled(self, status: int, source: str, problem: str) -> AccessEvent:
@@ -253,7 +274,9 @@ class AsyncGuard:
             PrivguardError: the claim's own, where it does not hold; there is no entry then.
         """
         self.core.counts[event.outcome, event.problem] += 1
-        return await self.core.log.append(event, claim)
+        receipt = await self.core.log.append(event, claim)
+        self.core.alert(event, receipt)
+        return receipt
 
     async def grant(self, secret: str | None) -> Grant | None:
         """The grant that a caller presents, as far as it is one.
@@ -359,9 +382,11 @@ class Guard:
     def record(self, event: AccessEvent, claim: Claim | None = None) -> AuditReceipt:
         """Waits until the entry is durable. Raises AuditUnavailableError past the deadline."""
         try:
-            return self.core.submit(event, claim).result(self.core.deadline_s)
+            receipt = self.core.submit(event, claim).result(self.core.deadline_s)
         except concurrent.futures.TimeoutError:
             raise AuditUnavailableError(LATE) from None
+        self.core.alert(event, receipt)
+        return receipt
 
     def _record_access(self, exchange: Exchange) -> AuditReceipt:
         claim, seen = self.core.spending(exchange)

@@ -349,6 +349,43 @@ class MapRoot(Struct, frozen=True):
     size: int
 
 
+class Reason(Struct, frozen=True, array_like=True):
+    """One thing that speaks against an access: see ``anomaly.evidence.Evidence``, whose figures these are."""
+
+    cause: str
+    p: float
+    observed: float = 0.0
+    expected: float = 0.0
+    peers: float = 0.0
+    window_s: int = 0
+
+
+class Assessment(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How unusual an access was, with all that this was told by: a replay of the log gives the same again.
+
+    Attributes:
+        at: seconds since the epoch, UTC.
+        clear: clear values were asked for.
+        level: ``low | raised | high | severe | rule | unknown``.
+        many: it was a list or an export, which is held against others of the kind.
+        p: how improbable such an access is in ordinary work, at most.
+        place: zone and device of the actor.
+        relations: by name in the policy, what the checker takes them for (bits of ``anomaly.Relation``).
+        team: whose peers the actor is among.
+        why: strongest first, at most three.
+    """
+
+    at: int
+    clear: bool = False
+    level: str = "low"
+    many: bool = False
+    p: float = 1.0
+    place: tuple[str, str] = ("", "")
+    relations: Mapping[str, int] = {}
+    team: str = ""
+    why: tuple[Reason, ...] = ()
+
+
 class EpochBegun(Struct, frozen=True):
     """A recovery: the epoch that begins, and what two operators signed for it (``audit.epoch``)."""
 
@@ -370,6 +407,7 @@ class AccessEvent(Struct, frozen=True):
         intent: index of the leaf that announced this write.
         map: what the log says of itself: who stands in it (``audit.verifiable_map``).
         part: number of this part of a disclosure that leaves in several.
+        risk: how unusual it was; None where nobody looked.
     """
 
     event_id: str
@@ -395,6 +433,7 @@ class AccessEvent(Struct, frozen=True):
     intent: int | None = None
     map: MapRoot | None = None
     part: int = 0
+    risk: Assessment | None = None
 
 
 class AuditReceipt(Struct, frozen=True):

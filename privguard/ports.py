@@ -164,6 +164,14 @@ class CodeSender(Protocol):
         ...
 
 
+class AlertSink(Protocol):
+    """Tells people of unusual accesses."""
+
+    def tell(self, event: AccessEvent, index: int, roles: Sequence[str]) -> None:
+        """Takes note of an access that is on record at ``index``; never blocks, never raises."""
+        ...
+
+
 class RequestTarget(Protocol):
     """What an assertion about a request covers of its request line."""
 

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from privguard.errors import AuditUnavailableError
 from privguard.model import (
     AccessEvent,
+    Assessment,
     Disclosure,
     EpochBegun,
     FieldShown,
@@ -94,6 +95,7 @@ class Leaf(Struct, kw_only=True, omit_defaults=True):
     policy: str = ""
     problem: str = ""
     purpose: str = ""
+    risk: Assessment | None = None
     roles: Sequence[str] = ()
     route: str = ""
     rules: Sequence[str] = ()
@@ -308,6 +310,7 @@ def _draft(event: AccessEvent) -> Draft:
         policy=event.policy,
         problem=event.problem,
         purpose=event.purpose,
+        risk=event.risk,
         roles=event.roles,
         route=event.route,
         rules=event.rules,

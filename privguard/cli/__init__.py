@@ -22,6 +22,7 @@ _COMMANDS = {
     "directory": "Import and show the staff directory: roles, training, assignments, cover.",
     "factor": "Invite staff to enrol a second factor, list what they have, ask for a reset.",
     "grant": "Revoke grants, and review those of who broke the glass.",
+    "anomaly": "Say what the checker of unusual look-ups makes of the log.",
     "keys": "Make, list, rotate and retire the keys that wrap clients' keys.",
     "db": "Bring the store's tables up to date, or say where they stand.",
 }

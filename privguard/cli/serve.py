@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from privguard.asgi.messages import ASGIApp
     from privguard.bootstrap import Wiring
     from privguard.gateway.login import Login
+    from privguard.oversight.alarms import Alarms
+    from privguard.oversight.following import Follower
     from privguard.ports import IdentityProvider
     from privguard.store.map_keeper import MapKeeper
     from privguard.store.publisher import Publisher
@@ -70,6 +72,8 @@ def assemble(wiring: Wiring) -> ASGIApp:
 
     publisher, store = open_publisher(wiring.settings), Store(wiring.settings.store.url)
     watch = {"policy-watch-failed": wiring.policy_file.refresh, "key-watch-failed": wiring.key_watch.refresh}
+    follower, alarms = _watch(wiring)
+    watch |= {"log-watch-failed": follower.refresh, "alerts-failed": alarms.deliver}
     if publisher is not None:
         sign = functools.partial(_sign, wiring, publisher, MapKeeper(store), [time.monotonic()])
         watch["publishing-failed"] = sign
@@ -84,6 +88,21 @@ def assemble(wiring: Wiring) -> ASGIApp:
         authority=(wiring.authority.granting, wiring.authority.enrolment),
         form_key=wiring.keyring.derive("form"),
     )
+
+
+def _watch(wiring: Wiring) -> tuple[Follower, Alarms]:
+    """Has a wiring's accesses watched: who reads its log, and who tells people."""
+    from privguard.bootstrap import SystemEntropy, open_follower
+    from privguard.oversight.alarms import Alarms
+    from privguard.sinks.send import open_sender
+
+    core, sender = wiring.guard.core, wiring.settings.anomaly.alerts
+    alarms = Alarms(
+        open_sender(sender, core.clock, SystemEntropy(), "[anomaly.alerts]") if sender is not None else None
+    )
+    follower, core.watch = open_follower(wiring.settings)
+    core.alerts = alarms
+    return follower, alarms
 
 
 def _login(wiring: Wiring) -> tuple[Login, IdentityProvider] | None:

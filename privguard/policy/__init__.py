@@ -6,7 +6,9 @@
 
 from privguard.policy.compile import compile_policy
 from privguard.policy.decide import Policy
+from privguard.policy.decoys import WithoutDecoys
 from privguard.policy.document import Document, json_schema
+from privguard.policy.effects import Effect
 from privguard.policy.granted import GrantedPlan
 from privguard.policy.lint import lint
 from privguard.policy.load import load
@@ -16,10 +18,12 @@ from privguard.policy.source import InvalidPolicyError
 
 __all__ = [
     "Document",
+    "Effect",
     "Finding",
     "GrantedPlan",
     "InvalidPolicyError",
     "Policy",
+    "WithoutDecoys",
     "compile_policy",
     "demanded",
     "json_schema",

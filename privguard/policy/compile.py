@@ -12,6 +12,7 @@ from privguard.policy import notation
 from privguard.policy.conditions import parse
 from privguard.policy.decide import Policy
 from privguard.policy.document import ClassDef, Document, FieldDef, PolicyFile, ResourceDef
+from privguard.policy.effects import compile_effects
 from privguard.policy.lint import lint
 from privguard.policy.references import known_purposes
 from privguard.policy.requirements import Requirements
@@ -38,6 +39,7 @@ def compile_policy(document: Document) -> Policy:
         shapes={name: _shape(name, spec, content, classes) for name, spec in content.resources.items()},
         rules=[compile_rule(rule, requirements) for rule in content.rules],
         emergency=None if glass is UNSET else compile_break_glass(glass, requirements),
+        effects=compile_effects(content.anomaly, requirements),
         relations={name: parse(text) for name, text in content.relations.items()},
         router=Router(governed(content), [notation.template(text) for text in content.passthrough]),
         purposes=known_purposes(content),

@@ -16,6 +16,7 @@ from privguard.model import AccessPlan, AccessRequest, Principal, ResourceShape,
 from privguard.policy.candidates import Candidates
 from privguard.policy.conditions import Condition, attribute
 from privguard.policy.document import BreakGlassDef, BudgetDef, Document, StatementDef
+from privguard.policy.effects import Effect
 from privguard.policy.plan import CompiledPlan
 from privguard.policy.refuse import Refusal, refusal, unknown_field
 from privguard.policy.requirements import BY_GRANT, Requirement
@@ -60,6 +61,9 @@ class Policy:
         budgets: as written.
         break_glass: as written; ``emergency`` is its rule.
         statement: what a client may be handed, as written; None where nothing is said.
+        effects: what a level of risk leads to; those without one lead to nothing.
+        honey: clients whom nobody has work with, by kind.
+        related: what relations are to the anomaly checker, as written.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Policy:
         shapes: Mapping[str, ResourceShape],
         rules: Iterable[Rule],
         emergency: Rule | None,
+        effects: Mapping[str, Effect],
         relations: Mapping[str, Condition],
         router: Router,
         purposes: Iterable[str],
@@ -87,6 +92,9 @@ class Policy:
         self._limits: dict[frozenset[str], tuple[tuple[str, int], ...]] = {}
         self.break_glass: BreakGlassDef | None = None if content.break_glass is UNSET else content.break_glass
         self.statement: StatementDef | None = None if content.statement is UNSET else content.statement
+        self.effects = effects
+        self.honey = {kind: frozenset(ids) for kind, ids in content.anomaly.honey.items()}
+        self.related: Mapping[str, str] = content.anomaly.relations
         self.match = router.match
         self.is_passthrough = router.is_passthrough
         self._narrow = {name: resource.narrow for name, resource in content.resources.items()}
@@ -101,7 +109,8 @@ class Policy:
         Raises:
             KeyError: there is none.
         """
-        return {rule.id: rule for rule in self._all_rules()}[rule_id]
+        every = (*self._all_rules(), *(effect.rule for effect in self.effects.values()))
+        return {rule.id: rule for rule in every}[rule_id]
 
     def plan(
         self,

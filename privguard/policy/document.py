@@ -319,6 +319,39 @@ class BudgetDef(Part, frozen=True, kw_only=True):
     ] = UNSET
 
 
+class EffectDef(Part, frozen=True, kw_only=True):
+    """What an unusual access leads to."""
+
+    purpose: Annotated[bool, Meta(description="The caller must have named the purpose.")] = False
+    require: Annotated[Require | UnsetType, Meta(description="What must be met first.")] = UNSET
+    deny: Annotated[bool, Meta(description="Refuses it; under `rule` alone.")] = False
+    alert: Annotated[Labels | UnsetType, Meta(description="Who is told, at once.")] = UNSET
+
+
+class EffectsDef(Part, frozen=True, kw_only=True):
+    """What each level of risk leads to; without one, it is on record and no more."""
+
+    raised: EffectDef = EffectDef()
+    high: EffectDef = EffectDef()
+    severe: EffectDef = EffectDef()
+    rule: EffectDef = EffectDef()
+    unknown: EffectDef = EffectDef()
+
+
+class AnomalyDef(Part, frozen=True, kw_only=True):
+    """What unusual look-ups lead to, and what they are told by."""
+
+    effects: EffectsDef = EffectsDef()
+    relations: Annotated[
+        dict[Name, Literal["portfolio", "branch", "task", "call", "cover", "campaign", "kin"]],
+        Meta(description="What a relation of this policy is: a reason to look, or (kin) one not to."),
+    ] = {}
+    honey: Annotated[
+        dict[Name, Labels],
+        Meta(description="Clients, by kind, whom nobody has work with: no list shows them, a look alerts."),
+    ] = {}
+
+
 class NameDef(Part, frozen=True, kw_only=True):
     """What a client reads instead of a name."""
 
@@ -378,6 +411,7 @@ class PolicyFile(Part, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="Routes without client data: POST /login, GET /assets/*.")
     ] = ()
     budgets: Annotated[dict[Label, BudgetDef], Meta(description="Volume budgets by role.")] = {}
+    anomaly: Annotated[AnomalyDef, Meta(description="What unusual look-ups lead to.")] = AnomalyDef()
     statement: Annotated[
         StatementDef | UnsetType,
         Meta(description="What a client may be handed; without it, no statement is made."),

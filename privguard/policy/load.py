@@ -11,7 +11,17 @@ from msgspec import UNSET
 from privguard.errors import PolicyError
 from privguard.policy import notation
 from privguard.policy.conditions import parse as condition
-from privguard.policy.document import Document, FieldDef, PolicyFile, Require, ResourceDef, RouteDef, RuleDef
+from privguard.policy.document import (
+    Document,
+    EffectDef,
+    FieldDef,
+    PolicyFile,
+    Require,
+    ResourceDef,
+    RouteDef,
+    RuleDef,
+)
+from privguard.policy.effects import LEVELS
 from privguard.policy.notation import NotationError
 from privguard.policy.shape import build
 from privguard.policy.source import InvalidPolicyError, Path, read
@@ -59,6 +69,8 @@ def _wrong(content: PolicyFile) -> Iterator[Wrong]:
         yield from _try(notation.template, text, "passthrough", number)
     if content.break_glass is not UNSET:
         yield from _require(content.break_glass.require, ("break_glass", "require"))
+    for level in LEVELS:
+        yield from _effect(getattr(content.anomaly.effects, level), ("anomaly", "effects", level))
 
 
 def _try(reader: Callable[..., object], value: object, *path: str | int) -> Iterator[Wrong]:
@@ -126,6 +138,13 @@ def _rule(rule: RuleDef, path: Path) -> Iterator[Wrong]:
         yield from _require(rule.require, (*path, "require"))
     if rule.show is not UNSET:
         yield from _show(rule, (*path, "show"))
+
+
+def _effect(effect: EffectDef, path: Path) -> Iterator[Wrong]:
+    if effect.require is not UNSET:
+        yield from _require(effect.require, (*path, "require"))
+    if effect.deny and path[-1] != "rule":
+        yield (*path, "deny"), "statistics refuse nobody: only `rule` denies", "require: {mfa: {max_age: 5m}}"
 
 
 def _show(rule: RuleDef, path: Path) -> Iterator[Wrong]:

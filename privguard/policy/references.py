@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct
 from privguard.model import PUBLIC
 from privguard.policy import notation
 from privguard.policy.document import Document, FieldDef, PolicyFile, ResourceDef, RuleDef
+from privguard.policy.effects import LEVELS
 from privguard.policy.source import Path
 
 MEANINGS: Final = ("sort-keys", "paging", "fields", "format", "public")
@@ -52,6 +53,7 @@ def undefined(document: Document) -> Iterator[Finding]:
     for number, rule in enumerate(document.content.rules):
         yield from found.rule(rule, ("rules", number))
     yield from found.elsewhere()
+    yield from found.anomaly()
     yield from found.statement()
     yield from _alike(document)
 
@@ -139,6 +141,23 @@ class _References:
         if not known_purposes(content):
             where = self.document.where("defaults")
             yield Finding("error", where, "no purpose is known", "defaults: {purpose: service}")
+
+    def anomaly(self) -> Iterator[Finding]:
+        content = self.content
+        for name in content.anomaly.relations:
+            place = ("anomaly", "relations", name)
+            yield from self._known("relation", name, content.relations, place, of_key=True)
+        kinds = {n if r.subject is UNSET else r.subject for n, r in content.resources.items()}
+        for kind in content.anomaly.honey:
+            yield from self._known("kind of client", kind, kinds, ("anomaly", "honey", kind), of_key=True)
+        roles = content.roles or ()
+        for level in LEVELS if roles else ():
+            effect = getattr(content.anomaly.effects, level)
+            place = ("anomaly", "effects", level)
+            yield from self._all("role", effect.alert, roles, (*place, "alert"))
+            if effect.require and effect.require.approval:
+                role = effect.require.approval.role
+                yield from self._known("role", role, roles, (*place, "require", "approval", "role"))
 
     def statement(self) -> Iterator[Finding]:
         content = self.content

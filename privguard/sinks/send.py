@@ -33,24 +33,31 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _PLACE: Final = "{address}"
 
 
-def open_sender(settings: SenderSettings, clock: Clock, entropy: Entropy) -> CodeSender:
-    """The sender that the configuration names.
+def open_sender(
+    settings: SenderSettings, clock: Clock, entropy: Entropy, where: str = "[stepup.sender]"
+) -> CodeSender:
+    """The sender that a section of the configuration names.
 
     Raises:
         ConfigError: it names none, or two, or what it names cannot be used.
     """
+    try:
+        return _open(settings, clock, entropy)
+    except ConfigError as error:
+        raise ConfigError(f"{where} {error.detail}") from None
+
+
+def _open(settings: SenderSettings, clock: Clock, entropy: Entropy) -> CodeSender:
     match (settings.file, settings.url, settings.apprise):
         case (Path() as file, None, None):
             return FileSender(file)
         case (None, str() as url, None):
             if settings.secret is None:
-                raise ConfigError(
-                    "[stepup.sender] url needs a secret: a file that holds what posts are signed with."
-                )
+                raise ConfigError("url needs a secret: a file that holds what posts are signed with.")
             return WebhookSender(url, webhook_key(read_secret(settings.secret)), clock, entropy)
         case (None, None, Path() as apprise):
             return AppriseSender(read_secret(apprise).decode("utf-8", "replace").strip())
-    raise ConfigError("[stepup.sender] takes one of file, url and apprise.")
+    raise ConfigError("takes one of file, url and apprise.")
 
 
 class FileSender:
@@ -79,7 +86,7 @@ class FileSender:
         try:
             descriptor = os.open(self._path, flags, 0o600)
         except OSError as error:
-            raise ConfigError(f"[stepup.sender] {self._path}: {error.strerror}. Name another file.") from None
+            raise ConfigError(f"{self._path}: {error.strerror}. Name another file.") from None
         if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             os.close(descriptor)
             raise ConfigError(f"{self._path}: others may read these codes. Run: chmod 600 {self._path}")
@@ -100,7 +107,7 @@ class WebhookSender:
     def __init__(self, url: str, key: bytes, clock: Clock, entropy: Entropy) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in _LOOPBACK):
-            raise ConfigError("[stepup.sender] url must be https, or http on loopback.")
+            raise ConfigError("url must be https, or http on loopback.")
         self._url = url
         self._key = key
         self._clock = clock
@@ -113,7 +120,7 @@ class WebhookSender:
         message = f"msg_{self._entropy.token(16).hex()}"
         body = msgspec.json.encode(
             {
-                "type": "stepup.code",
+                "type": "stepup.code" if code else "anomaly.alert",
                 "timestamp": datetime.fromtimestamp(now_s, UTC).isoformat(),
                 "data": {"address": address, "code": code, "text": text},
             }
@@ -150,11 +157,11 @@ class AppriseSender:
 
     def __init__(self, template: str) -> None:
         if _PLACE not in template:
-            raise ConfigError(f"[stepup.sender] apprise: the URL has no {_PLACE} where the recipient stands.")
+            raise ConfigError(f"apprise: the URL has no {_PLACE} where the recipient stands.")
         try:
             self._apprise: Any = import_module("apprise")
         except ImportError:
-            raise ConfigError("[stepup.sender] apprise: `pip install 'privguard[notify]'`.") from None
+            raise ConfigError("apprise: `pip install 'privguard[notify]'`.") from None
         self._template = template
         for name in ("apprise", "urllib3.connectionpool"):
             logging.getLogger(name).disabled = True  # L12: they log codes, recipients, and URLs with tokens
@@ -187,7 +194,7 @@ def webhook_key(secret: bytes) -> bytes:
     except (UnicodeDecodeError, binascii.Error):
         pass
     raise ConfigError(
-        "[stepup.sender] secret must be whsec_ and 24 to 64 random bytes in base64: "
+        "secret must be whsec_ and 24 to 64 random bytes in base64: "
         '`printf "whsec_%s" "$(openssl rand -base64 32)"`.'
     )
 

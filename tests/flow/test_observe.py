@@ -77,10 +77,12 @@ class Pair:
 
 
 def told(leaf: Mapping[str, Any]) -> dict[str, Any]:
-    """What an entry says of an access, without its place, time and mode; clients are counted."""
-    kept = {
-        k: v for k, v in leaf.items() if k not in ("id", "ts", "skew", "mode", "detail", "groups", "intent")
-    }
+    """What an entry says of an access, without its place, time and mode; clients are counted.
+
+    How unusual it was is left out: each of the two gateways has its own past.
+    """
+    apart = ("id", "ts", "skew", "mode", "detail", "groups", "intent", "risk")
+    kept = {k: v for k, v in leaf.items() if k not in apart}
     groups = [{**group, "subjects": len(group["subjects"])} for group in leaf.get("groups", ())]
     return {**kept, "groups": groups, "has detail": "detail" in leaf, "has intent": "intent" in leaf}
 

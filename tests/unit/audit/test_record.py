@@ -26,7 +26,7 @@ from privguard.audit.record import (
     subject_columns,
 )
 from privguard.errors import AuditUnavailableError
-from privguard.model import AccessEvent, Disclosure, FieldShown, Outcome, SubjectRef, View
+from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
 from tests.unit.audit.events import access, accesses, disclosure, refs
 
 
@@ -227,5 +227,7 @@ def test_an_unknown_view_is_refused() -> None:
 def test_the_reference_explains_every_key() -> None:
     reference = (Path(__file__).parents[3] / "docs/reference/leaf.md").read_text()
     rows = set(re.findall(r"^\| `(\w+)` \|", reference, re.MULTILINE))
-    keys = {field.encode_name for struct in (Leaf, Group) for field in msgspec.structs.fields(struct)}
+    keys = {
+        field.encode_name for struct in (Leaf, Group, Assessment) for field in msgspec.structs.fields(struct)
+    }
     assert keys <= rows

@@ -1,0 +1,171 @@
+"""A worker's watch: judges the clients of each answer, and keeps up with what other workers put on record.
+
+Its state is what the log makes of it: ``look`` counts an answer before it is on record, ``replay`` the
+entries of others, and of before. Until the log has been read to its end a risk is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from privguard.anomaly.access import Access
+from privguard.anomaly.evidence import UNKNOWN, Cause, Evidence, Level, Risk
+from privguard.anomaly.score import Scorer
+from privguard.model import Assessment, Reason
+
+Seen = tuple[str, Collection[str]]
+"""A client's name, and the names of the relations that joined the actor to them."""
+
+REMEMBERED: Final = 400_000
+"""Clients of teams that are remembered with who looked last; about 100 MB at most."""
+COUNTED: Final = 50_000
+"""Entries of one's own that are remembered at least: within a second or so they are read in the log."""
+_LISTS: Final = "in lists"
+_TOLD: Final = 3
+"""Pieces of evidence that are put on record."""
+_TOUCHED: Final = Risk(Level.RULE, 0.0, (Evidence(Cause.HONEY, 0.0),))
+
+
+class Sight(Struct, frozen=True):
+    """An answer as the scorer sees it, whoever is in it.
+
+    Attributes:
+        at_s: seconds since the epoch, UTC.
+        role: all of the actor's roles, as one.
+        team: branch or desk: the peers.
+        clear: clear values were asked for.
+        many: a list or an export: its clients count apart from those whose records are opened one by one,
+            who would be lost among them.
+        relations: by name, what they are taken for (``access.Relation``).
+    """
+
+    at_s: int
+    actor: str
+    role: str
+    team: str = ""
+    clear: bool = False
+    many: bool = False
+    place: tuple[str, str] = ("", "")
+    relations: Mapping[str, int] = {}
+
+
+class Watch:
+    """The scorer with what it goes by.
+
+    Attributes:
+        awake: the log was read to its end once.
+    """
+
+    def __init__(self, scorer: Scorer | None = None) -> None:
+        self.awake = False
+        self._scorer = scorer or Scorer()
+        self._touched: dict[tuple[str, str], tuple[str, int, int]] = {}
+        self._before: dict[tuple[str, str], tuple[str, int, int]] = {}
+        self._own: set[str] = set()
+        self._own_before: set[str] = set()
+
+    def look(self, entry: str, sight: Sight, clients: Iterable[Seen], honey: Collection[str]) -> Risk:
+        """The risk of an answer: of its clients', the highest.
+
+        Args:
+            entry: id of the entry that will say so.
+            honey: clients that nobody has work with.
+        """
+        clients = list(clients)
+        risk = UNKNOWN
+        if self.awake:
+            if len(self._own) >= COUNTED:
+                self._own_before, self._own = self._own, set()
+            self._own.add(entry)
+            risk = self._score(sight, clients)
+        return _TOUCHED if honey and any(name in honey for name, _ in clients) else risk
+
+    def replay(self, entry: str, sight: Sight, clients: Iterable[Seen]) -> Risk | None:
+        """Counts an entry of the log; None for one that ``look`` has counted."""
+        if entry in self._own or entry in self._own_before:
+            return None
+        return self._score(sight, clients)
+
+    def _score(self, sight: Sight, clients: Iterable[Seen]) -> Risk:
+        worst, failed = Risk(Level.LOW), False
+        actor, role = (
+            (f"{sight.actor} {_LISTS}", f"{sight.role} {_LISTS}")
+            if sight.many
+            else (
+                sight.actor,
+                sight.role,
+            )
+        )
+        for client, relations in clients:
+            joined = 0
+            for name in relations:
+                joined |= sight.relations.get(name, 0)
+            idle_s = self._idle(sight, client)
+            zone, device = sight.place
+            risk = self._scorer.score(
+                Access(
+                    sight.at_s,
+                    actor,
+                    client,
+                    role,
+                    sight.team,
+                    sight.clear,
+                    joined,
+                    idle_s,
+                    device,
+                    zone,
+                )
+            )
+            failed = failed or risk.level is Level.UNKNOWN
+            if risk.p < worst.p:
+                worst = risk
+        return UNKNOWN if failed and worst.level is Level.LOW else worst
+
+    def _idle(self, sight: Sight, client: str) -> int:
+        """Seconds since another of the team looked at this client; -1: none did that is remembered."""
+        key = sight.team, client
+        found = self._touched.get(key) or self._before.get(key)
+        if len(self._touched) >= REMEMBERED // 2:
+            self._before, self._touched = self._touched, {}
+        if found is None:
+            self._touched[key] = sight.actor, sight.at_s, -1
+            return -1
+        last, at_s, other_s = found
+        others = other_s if last == sight.actor else at_s
+        self._touched[key] = sight.actor, sight.at_s, others
+        return max(0, sight.at_s - others) if others >= 0 else -1
+
+
+def assessment(sight: Sight, risk: Risk) -> Assessment:
+    """What the log keeps of a risk."""
+    strongest = {e.cause: e for e in reversed(risk.evidence)}  # of a cause that shows in several windows
+    told = [e for e in risk.evidence if strongest[e.cause] is e][:_TOLD]
+    why = tuple(Reason(e.cause.value, e.p, e.observed, e.expected, e.peers, e.window_s) for e in told)
+    return Assessment(
+        at=sight.at_s,
+        clear=sight.clear,
+        level=risk.level.value,
+        many=sight.many,
+        p=risk.p,
+        place=sight.place,
+        relations=sight.relations,
+        team=sight.team,
+        why=why,
+    )
+
+
+def sight_of(actor: str, roles: Iterable[str], said: Assessment) -> Sight:
+    """What was seen, of an entry of the log."""
+    return Sight(
+        said.at,
+        actor,
+        "+".join(sorted(roles)),
+        said.team,
+        said.clear,
+        said.many,
+        said.place,
+        said.relations,
+    )

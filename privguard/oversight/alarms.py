@@ -1,0 +1,100 @@
+"""Tells people of unusual accesses: at once in the process's log, and by what the configuration names."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from privguard.anomaly import Cause, Evidence
+from privguard.anomaly.explain import clears, sentence
+from privguard.errors import CodeNotSentError
+from privguard.model import AccessEvent, Reason
+from privguard.ports import CodeSender
+from privguard.telemetry import logger
+
+QUIET_US: Final = 3_600_000_000
+"""Of the same actor and cause nobody is told again so soon; how often it happened is said then."""
+_WAITING: Final = 1_000
+"""Messages that are kept while nothing delivers them; the oldest give way, and the log has all."""
+
+
+class Alarm(Struct, frozen=True):
+    """A message, and the role that is told."""
+
+    role: str
+    text: str
+
+
+class Alarms:
+    """Tells each role once an hour of an actor and a cause.
+
+    Args:
+        sender: brings messages to roles; None: the process's log alone has them.
+    """
+
+    def __init__(self, sender: CodeSender | None = None) -> None:
+        self._sender = sender
+        self._waiting: deque[Alarm] = deque(maxlen=_WAITING)
+        self._told: dict[tuple[str, str, str], tuple[int, int]] = {}
+
+    def tell(self, event: AccessEvent, index: int, roles: Sequence[str]) -> None:
+        """Takes note of an unusual access that is on record; never blocks."""
+        if event.risk is None:
+            return
+        theme = event.risk.why[0].cause if event.risk.why else event.risk.level
+        key = event.tenant, event.actor, theme
+        since_us, count = self._told.get(key, (0, 0))
+        if event.at_us - since_us < QUIET_US:
+            self._told[key] = since_us, count + 1
+            return
+        if len(self._told) >= _WAITING:
+            self._told.clear()
+        self._told[key] = event.at_us, 0
+        logger().warning(
+            "UNUSUAL-ACCESS",
+            actor=event.actor,
+            level=event.risk.level,
+            entry=index,
+            causes=[each.cause for each in event.risk.why],
+            before=count,
+            tell=", ".join(roles),
+        )
+        text = message(event, index, count)
+        self._waiting.extend(Alarm(role, text) for role in roles if self._sender is not None)
+
+    def deliver(self) -> None:
+        """Hands on what waits; called once a second, may block.
+
+        Raises:
+            CodeNotSentError: it was not taken; it waits.
+        """
+        while self._waiting and self._sender is not None:
+            alarm = self._waiting[0]
+            try:
+                self._sender.send(alarm.role, alarm.text, "")
+            except CodeNotSentError:
+                raise CodeNotSentError(
+                    f"{len(self._waiting)} alarms wait: what delivers them does not take them."
+                ) from None
+            self._waiting.popleft()
+
+
+def message(event: AccessEvent, index: int, before: int) -> str:
+    """What is told: who, how unusual, why; of the client nothing, which the entry names to who may ask."""
+    risk, roles = event.risk, ", ".join(event.roles)
+    level, why = (risk.level, risk.why) if risk is not None else ("", ())
+    said = [f"{event.actor} ({roles}): entry {index}, {event.outcome}, risk {level}."]
+    said += [f"{sentence(each)} Cleared by {clears(each)}." for each in evidence_of(why)]
+    return " ".join(said + ([f"{before} more since the last message."] if before else []))
+
+
+def evidence_of(why: Sequence[Reason]) -> list[Evidence]:
+    """What an entry says as evidence, to be explained."""
+    return [
+        Evidence(Cause(each.cause), each.p, each.observed, each.expected, each.peers, each.window_s)
+        for each in why
+        if each.cause in frozenset(Cause)
+    ]

@@ -1,0 +1,107 @@
+"""Keeps the anomaly checker's state what the log makes of it: reads what came since, this worker's or not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+from typing import Final, TypeVar
+
+from privguard.anomaly import Risk, Sight, Watch, sight_of
+from privguard.anomaly.watch import Seen
+from privguard.audit.record import Leaf, parse
+from privguard.model import SubjectRef
+from privguard.store.log_reader import LogReader
+from privguard.store.trail_reader import TrailReader
+
+T = TypeVar("T")
+PAGE: Final = 200
+"""Leaves whose clients are looked up at once."""
+_UNDER_WAY_S: Final = 0.01
+REMEMBERED: Final = 50_000
+"""Clients' names that are kept by token."""
+
+
+class SharedWatch(Watch):
+    """A watch that callers and the follower share between threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def look(self, entry: str, sight: Sight, clients: Iterable[Seen], honey: Collection[str]) -> Risk:
+        """The risk of an answer: see ``Watch.look``."""
+        with self._lock:
+            return super().look(entry, sight, clients, honey)
+
+    def replay(self, entry: str, sight: Sight, clients: Iterable[Seen]) -> Risk | None:
+        """Counts an entry of the log: see ``Watch.replay``."""
+        with self._lock:
+            return super().replay(entry, sight, clients)
+
+
+class Follower:
+    """Reads the log from a time on, and on.
+
+    Args:
+        since_us: log time in microseconds from which entries count.
+    """
+
+    def __init__(self, watch: Watch, log: LogReader, trail: TrailReader, since_us: int) -> None:
+        self._watch = watch
+        self._log = log
+        self._trail = trail
+        self._since_us = since_us
+        self._next: int | None = None
+        self._names: dict[str, str] = {}
+
+    def refresh(self) -> None:
+        """Reads to the log's end; called once a second."""
+        for _ in self.replayed():
+            pass
+        if not self._watch.awake:
+            self._watch.awake = True
+            time.sleep(_UNDER_WAY_S)
+            for _ in self.replayed():  # what was looked at before, and put on record only now
+                pass
+
+    def replayed(self) -> Iterator[tuple[int, Leaf, Risk | None]]:
+        """What came since: index, leaf, and the risk that the state makes of it (see ``Watch.replay``)."""
+        if self._next is None:
+            first = self._trail.since(self._since_us)
+            self._next = max(self._log.head()[0] if first is None else first, self._trail.floor())
+        for page in _pages(self._log.entries(self._next)):
+            leaves = [(index, parse(data)) for index, data in page]
+            watched = [leaf for _, leaf in leaves if leaf.risk is not None]
+            self._learn(token for leaf in watched for group in leaf.groups for token, _, _ in group.subjects)
+            for index, leaf in leaves:
+                if leaf.risk is not None:
+                    sight = sight_of(f"{leaf.tenant}:{leaf.actor}", leaf.roles, leaf.risk)
+                    yield index, leaf, self._watch.replay(leaf.id, sight, self._seen(leaf).items())
+            self._next = page[-1][0] + 1
+
+    def _seen(self, leaf: Leaf) -> dict[str, Collection[str]]:
+        return {
+            self._names.get(token, token): group.relations
+            for group in leaf.groups
+            for token, _, _ in group.subjects
+        }
+
+    def _learn(self, tokens: Iterable[str]) -> None:
+        """Finds out whom tokens name; who was erased stays a token."""
+        unknown = [token for token in dict.fromkeys(tokens) if token not in self._names]
+        if len(self._names) + len(unknown) > REMEMBERED:
+            self._names.clear()
+        for some in _pages(unknown):
+            self._names |= {token: name_of(client) for token, client in self._trail.clients(some).items()}
+
+
+def _pages(every: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(every)
+    return iter(lambda: list(islice(rest, PAGE)), [])
+
+
+def name_of(client: SubjectRef) -> str:
+    """What the checker calls a client."""
+    return f"{client.kind}:{client.id}"

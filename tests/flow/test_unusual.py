@@ -1,0 +1,199 @@
+"""Unusual look-ups at a running gateway: noticed, answered as the policy says, told, and replayed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from privguard.crypto.keyring import parse
+from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
+from privguard.store.audit_log import SqlAuditLog
+from tests.attacks.stepup import Person
+from tests.command import privguard
+from tests.door import BANK_POLICY, Answer, Gateway, Running, make_gateway
+from tests.unit.store.logs import SystemEntropy
+
+DAY_S = 86_400
+DECOY = "19"
+"""A client of the manager's branch, whom nobody has work with."""
+ANOMALY = f"""
+anomaly:
+  relations: {{assigned: portfolio, same_branch: branch}}
+  honey: {{client: ["{DECOY}"]}}
+  effects:
+    high: {{require: {{mfa: {{max_age: 5m}}}}, alert: [compliance]}}
+    severe: {{require: {{mfa: {{max_age: 5m}}}}, alert: [compliance]}}
+    rule: {{deny: true, alert: [compliance]}}
+"""
+
+
+def policy() -> str:
+    text = BANK_POLICY.read_text()
+    start = text.find("\nanomaly:")
+    if start >= 0:
+        rest = text[start + 1 :]
+        ends = [at for at in (rest.find("\n" + key) for key in ("statement:", "budgets:")) if at >= 0]
+        text = text[:start] + (rest[min(ends) :] if ends else "\n")
+    return text + ANOMALY
+
+
+def ordinary_weeks(gateway: Gateway) -> None:
+    """Puts a month of managers' work at this time of day on record: lists, and some twenty looks a day."""
+    keys = parse((gateway.folder / "keys.json").read_bytes())
+    url = f"sqlite+aiosqlite:///{gateway.database}"
+    log = SqlAuditLog.open(url, keys, SystemEntropy(), origin="test.invalid/log", deadline_s=30)
+    now_s, chance = int(time.time()), random.Random(1)
+    waiting = []
+    for day in range(30, 0, -1):
+        for actor in ("mgr.chen", "mgr.other"):
+            for look in range(8):
+                at_s = now_s - day * DAY_S + (look - 2) * 2_400
+                for more in range(chance.choice((1, 1, 2, 3, 5))):
+                    client = chance.randrange(1, 201)
+                    waiting.append(log.submit(ordinary(actor, at_s + 15 * more, [client])))
+                if look in (day % 4, 5):
+                    waiting.append(log.submit(ordinary(actor, at_s, range(1, 201), many=True)))
+    for each in waiting:
+        each.result(30)
+    log.close()
+
+
+def ordinary(actor: str, at_s: int, clients: Iterable[int], *, many: bool = False) -> AccessEvent:
+    shown = Disclosure(
+        "client",
+        (FieldShown("name", View.CLEAR),),
+        tuple(SubjectRef("client", str(client)) for client in clients),
+        relations=("same_branch",),
+    )
+    return AccessEvent(
+        event_id=os.urandom(16).hex(),
+        at_us=at_s * 1_000_000,
+        action="gateway:client:read",
+        outcome=Outcome.PERMITTED,
+        actor=actor,
+        roles=("rm_manager",),
+        disclosures=(shown,),
+        risk=Assessment(at=at_s, level="unknown", many=many, relations={"same_branch": 2}, team="B-01"),
+    )
+
+
+@pytest.fixture(scope="module")
+def watched(bank: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("unusual")
+    extra = f'[stepup]\nprofile = "psd2"\n[anomaly.alerts]\nfile = "{folder / "alerts"}"\n'
+    made = make_gateway(folder, bank.port, policy=policy(), extra=extra)
+    ordinary_weeks(made)
+    yield made.start()
+    made.stop()
+    made.verify()
+    assert "Traceback" not in made.output
+
+
+@pytest.fixture(scope="module")
+def manager(watched: Gateway) -> Person:
+    person = Person(watched, "mgr.chen").sign_in()
+    person.enrol()
+    return awake(person)
+
+
+def awake(person: Person) -> Person:
+    """Waits until the log is read."""
+    until = time.monotonic() + 20
+    while risk(person, person.ask("GET", "/clients/1"))["level"] == "unknown":
+        assert time.monotonic() < until, "it does not read the log"
+        time.sleep(0.1)
+    return person
+
+
+def risk(person: Person, answer: Answer) -> dict[str, Any]:
+    index = answer.index if "privguard-receipt" in answer.headers else answer.json()["receipt"]["index"]
+    found: dict[str, Any] = person.gateway.leaves()[index]["risk"]
+    return {"level": "low", **found}
+
+
+def own_branch(person: Person) -> list[int]:
+    listed = person.gateway.upstream(person.name, "GET", "/clients?size=100").json()["items"]
+    return [int(record["id"]) for record in listed if record["tier"] != "private"]
+
+
+def test_nobody_comes_upon_a_decoy_and_who_looks_for_it_is_told_of(manager: Person, watched: Gateway) -> None:
+    listed = manager.ask("GET", "/clients?size=20")
+    assert listed.status == 200, json.dumps(risk(manager, listed))
+    assert DECOY not in {str(record["id"]) for record in listed.json()["items"]}
+    assert "total" not in listed.json()
+    looked = manager.ask("GET", f"/clients/{DECOY}")
+    assert (looked.status, looked.problem) == (403, "not-permitted")
+    assert risk(manager, looked)["why"][0][0] == "honey"
+    [alert] = alerts(watched, "planted")
+    assert alert["address"] == "compliance"
+    assert alert["text"].startswith("mgr.chen (rm_manager): entry ")
+    assert DECOY not in alert["text"].split("entry", 1)[1].split(".", 1)[1]
+
+
+def alerts(gateway: Gateway, word: str) -> list[dict[str, str]]:
+    until = time.monotonic() + 10
+    while True:
+        path = gateway.folder / "alerts"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if found := [line for line in lines if word in line["text"]]:
+            return found
+        assert time.monotonic() < until, lines
+        time.sleep(0.1)
+
+
+def test_a_burst_asks_for_a_second_factor_and_is_known_by_replay_and_restart(
+    manager: Person, watched: Gateway
+) -> None:
+    asks_and_goes_on(manager, watched)
+    replays(watched)
+    restarts(manager, watched)
+
+
+def asks_and_goes_on(manager: Person, watched: Gateway) -> None:
+    refused, seen = None, 0
+    for client in own_branch(manager):
+        answer = manager.ask("GET", f"/clients/{client}")
+        if answer.problem == "step-up-required":
+            refused = client, answer
+            break
+        assert answer.status == 200, answer
+        seen += 1
+    assert refused is not None, seen
+    assert 3 <= seen <= 25, json.dumps(risk(manager, refused[1]))
+    client, answer = refused
+    said = risk(manager, answer)
+    assert said["level"] in ("high", "severe")
+    assert said["why"][0][0] in ("views", "new")
+    assert alerts(watched, "are usual")
+    met = manager.meet(answer.json()["challenge_id"])
+    assert met.status == 201, met
+    header = {"Privguard_Grant": f'"{met.json()["grant"]}"'}
+    assert manager.ask("GET", f"/clients/{client}", **header).status == 200
+    assert manager.ask("GET", f"/clients/{client}").status == 401
+
+
+def replays(watched: Gateway) -> None:
+    said = privguard("anomaly", "replay", "--config", watched.config, "--json")
+    assert said.returncode == 0, said
+    told = json.loads(said.stdout)
+    assert told["compared"] >= 3, told
+    assert told["different"] == 0, (told, watched.leaves()[told["first_different"]])
+
+
+def restarts(manager: Person, watched: Gateway) -> None:
+    watched.stop()
+    watched.start()
+    awake_again = Person(watched, "mgr.chen", "", manager.secret, manager.factor, manager.steps).sign_in()
+    until = time.monotonic() + 20
+    while True:
+        answer = awake_again.ask("GET", "/clients/1")
+        if answer.status == 401:
+            break
+        assert time.monotonic() < until, answer
+        time.sleep(0.1)
