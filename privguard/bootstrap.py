@@ -20,9 +20,9 @@ from privguard.asgi.admission import StaffIdentity
 from privguard.asgi.credentials import identity_provider
 from privguard.asgi.zones import Zones, networks
 from privguard.audit.epoch import origin_of
-from privguard.audit.note import Key, NoteError, Signer, parse_key
-from privguard.audit.signing_keys import signers_of
-from privguard.audit.trust import parse_trust
+from privguard.audit.note import Key, NoteError, parse_key
+from privguard.audit.signing_keys import LogKeys, log_keys_of
+from privguard.audit.trust import NONE, Group, Trust, Witness
 from privguard.authority.enrolment import Enrolment
 from privguard.authority.granting import Granting
 from privguard.authority.journal import Journal
@@ -39,6 +39,7 @@ from privguard.oversight.completeness import commit_map
 from privguard.oversight.custodian import Custodian
 from privguard.oversight.following import Follower, SharedWatch
 from privguard.oversight.key_custodian import KeyCustodian
+from privguard.oversight.log_keys import LogKeyCustodian, SigningKeysFile
 from privguard.oversight.registrar import Registrar
 from privguard.oversight.retention import Pruner
 from privguard.oversight.trail import Trail
@@ -67,6 +68,7 @@ from privguard.telemetry import logger
 from privguard.witness.client import HttpCosigner
 
 _DAY_US: Final = 86_400_000_000
+UNSIGNED: Final = "The log is unsigned: name [audit] signing_keys (`privguard init` writes them)."
 SAID_S: Final = 10.0
 """How often a process says which keys it knows; after a minute of silence it counts as ended."""
 
@@ -291,31 +293,37 @@ def open_publisher(settings: Settings) -> Publisher | None:
     Raises:
         ConfigError: the keys or a witness's key cannot be read.
     """
-    signers = log_signers(settings)
-    if not signers:
+    if log_keys(settings) is None:
         return None
     audit = settings.audit
+
+    def keys() -> LogKeys:
+        """Read at each signature: they rotate while it serves."""
+        found = log_keys(settings)
+        if found is None:
+            raise ConfigError(UNSIGNED)
+        return found
+
     return Publisher(
         TreeReader(Store(settings.store.url)),
         signer_state(settings),
-        signers,
-        signers[0].key.name,
+        keys,
         witnesses=[HttpCosigner(witness.url, _witness_key(witness.key)) for witness in audit.witnesses],
         quorum=_quorum(settings),
     )
 
 
-def log_signers(settings: Settings, epoch: int | None = None) -> tuple[Signer, ...]:
-    """What signs for the log in an epoch, now where none is named; empty where it is unsigned.
+def log_keys(settings: Settings, epoch: int | None = None) -> LogKeys | None:
+    """What signs for the log in an epoch, now where none is named; None where it is unsigned.
 
     Raises:
         ConfigError: the keys cannot be read, or there is no log.
     """
     audit = settings.audit
     if audit.signing_keys is None:
-        return ()
+        return None
     epoch = _epoch(settings) if epoch is None else epoch
-    return signers_of(read_secret(audit.signing_keys), audit.origin, epoch=epoch)
+    return log_keys_of(read_secret(audit.signing_keys), audit.origin, epoch)
 
 
 def signer_state(settings: Settings) -> SignerState:
@@ -333,26 +341,25 @@ def operators(settings: Settings) -> tuple[Key, ...]:
     return tuple(_public_key(text, "[audit] operators") for text in settings.audit.operators)
 
 
-def trust_policy(settings: Settings) -> str:
-    """What an auditor is to be given: the log's keys, and the witnesses with their quorum (C2SP tlog-policy).
+def trust_of(settings: Settings) -> Trust:
+    """Whom an auditor is to trust: the log's keys, and the witnesses with their quorum.
 
     Raises:
         ConfigError: the log is unsigned, or a key cannot be read.
     """
     epochs = range(_epoch(settings) + 1)  # older checkpoints and proofs hold for ever
-    lines = [f"log {signer.key}" for epoch in epochs for signer in log_signers(settings, epoch)]
-    if not lines:
-        raise ConfigError("The log is unsigned: name [audit] signing_keys (`privguard init` writes them).")
-    names = [f"w{number}" for number, _ in enumerate(settings.audit.witnesses, 1)]
-    lines += [
-        f"witness {name} {_witness_key(witness.key)} {witness.url}"
-        for name, witness in zip(names, settings.audit.witnesses, strict=True)
-    ]
-    if quorum := _quorum(settings):
-        lines += [f"group witnesses {quorum} {' '.join(names)}", "quorum witnesses"]
-    else:
-        lines.append("quorum none")
-    return "\n".join([*lines, ""])
+    keys = [found for epoch in epochs if (found := log_keys(settings, epoch)) is not None]
+    if not keys:
+        raise ConfigError(UNSIGNED)
+    witnesses = {
+        f"w{number}": Witness(_witness_key(witness.key), witness.url)
+        for number, witness in enumerate(settings.audit.witnesses, 1)
+    }
+    quorum = _quorum(settings)
+    groups = {"witnesses": Group(quorum, tuple(witnesses))} if quorum else {}
+    return Trust(
+        tuple(term for each in keys for term in each.terms), witnesses, groups, next(iter(groups), NONE)
+    )
 
 
 def _quorum(settings: Settings) -> int:
@@ -389,9 +396,9 @@ def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
         deadline_s=settings.audit.deadline_ms / 1000,
     )
     try:
-        if signers := log_signers(settings):  # L06: an older or another database than was signed
+        if (signing := log_keys(settings)) is not None:  # L06: an older or another database than was signed
             tree = TreeReader(Store(settings.store.url))
-            signed = signed_last(signer_state(settings).read(), signers)
+            signed = signed_last(signer_state(settings).read(), signing.trust)
             if signed is not None:
                 check_signed(tree, signed, *tree.head())
     except BaseException:
@@ -457,13 +464,36 @@ def keeping(settings: Settings) -> Iterator[Custody]:
 def open_pruner(settings: Settings, who: str) -> Iterator[Pruner]:
     """The retention of the log, whose map is on record as it is now. Raises as ``open_log``."""
     store, clock, entropy = Store(settings.store.url), SystemClock(), SystemEntropy()
-    log, trust = open_log(settings, read_keys(settings)), trust_policy(settings)
+    log, trust = open_log(settings, read_keys(settings)), trust_of(settings)
     try:
         commit_map(MapKeeper(store), log, clock, entropy, settings.audit.deadline_ms / 1000)
         with keeping(settings) as custody:
-            yield Pruner(store, custody, (trust, parse_trust(trust)), clock, entropy, who)
+            yield Pruner(store, custody, trust, clock, entropy, who)
     finally:
         log.close()
+        store.close()
+
+
+@contextlib.contextmanager
+def open_log_keys(settings: Settings, who: str) -> Iterator[LogKeyCustodian]:
+    """The keys that sign the log for somebody at the command line. Raises as ``open_log``."""
+    file = settings.audit.signing_keys
+    if file is None:
+        raise ConfigError(UNSIGNED)
+    open_log(settings, read_keys(settings)).close()  # it is checked
+    store = Store(settings.store.url)
+    try:
+        with keeping(settings) as custody:
+            yield LogKeyCustodian(
+                custody,
+                SigningKeysFile(file, settings.audit.origin, _epoch(settings)),
+                signer_state(settings),
+                TreeReader(store),
+                SystemClock(),
+                SystemEntropy(),
+                who=who,
+            )
+    finally:
         store.close()
 
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "grant": "Revoke grants, and review those of who broke the glass.",
     "anomaly": "Say what the checker of unusual look-ups makes of the log.",
     "keys": "Make, list, rotate and retire the keys that wrap clients' keys.",
+    "signing": "Rotate, retire and list the keys that sign the log; go on from old keys to new ones.",
     "db": "Bring the store's tables up to date, or say where they stand.",
 }
 _GATEWAY = frozenset({"aiohttp", "httptools", "prometheus_client", "uvicorn", "uvloop", "multidict", "yarl"})

@@ -96,12 +96,16 @@ def _store(settings: Settings) -> str:
 
 def _signing(settings: Settings) -> str:
     """Whether the log as it stands can be signed, and what was published of it last; signs nothing."""
-    from privguard.bootstrap import log_signers, open_publisher
+    from privguard.audit.signing_keys import INTERRUPTED
+    from privguard.bootstrap import log_keys, open_publisher
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
-    if not log_signers(settings):
+    keys = log_keys(settings)
+    if keys is None:
         return "UNSIGNED: nobody can tell this log from another. Name [audit] signing_keys."
+    if keys.announced is not None:
+        raise ConfigError(INTERRUPTED)
     open_publisher(settings)  # the witnesses' keys and their quorum
     published = TreeReader(Store(settings.store.url)).published()
     last = f"last checkpoint at {published.size} entries" if published is not None else "no checkpoint yet"

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 @config_option
 def trust(config: Path) -> None:
     """Say whom to trust: the log's public keys, its witnesses and their quorum, for an auditor's file."""
-    from privguard.bootstrap import trust_policy
+    from privguard.audit.trust import write_trust
+    from privguard.bootstrap import trust_of
     from privguard.config import load_settings
 
-    click.echo(trust_policy(load_settings(config)), nl=False)
+    click.echo(write_trust(trust_of(load_settings(config))), nl=False)
 
 
 @click.command()
@@ -94,10 +95,10 @@ def verify(
         if place and key:
             from privguard.cli.handed import verify_handed
 
-            verify_handed(kind, place, _trust(key), as_json=as_json)
+            verify_handed(kind, place, read_trust(key), as_json=as_json)
             return
     accepted, found, seal = (
-        _verify_bundle(bundle, _trust(key)) if bundle and key else (*_verify_log(config, key), None)
+        _verify_bundle(bundle, read_trust(key)) if bundle and key else (*_verify_log(config, key), None)
     )
     where = "" if found.first_bad is None else f" at entry {found.first_bad}"
     if as_json:
@@ -119,11 +120,14 @@ def verify(
 
 def write_bundle(settings: Settings, folder: Path) -> int:
     """Writes the log, as far as it is signed, into a folder; gives the number of entries."""
-    from privguard.bootstrap import open_reader, trust_policy
+    from privguard.audit.rotation import ROTATED
+    from privguard.audit.trust import write_trust
+    from privguard.bootstrap import open_reader, trust_of
     from privguard.errors import ConfigError
     from privguard.oversight import bundle
     from privguard.oversight.retention import begin_of
     from privguard.store.engine import Store
+    from privguard.store.log_reader import LogReader
     from privguard.store.retention import Retention
 
     published, tree = publish(settings)
@@ -132,8 +136,9 @@ def write_bundle(settings: Settings, folder: Path) -> int:
     store, size = Store(settings.store.url), published.size
     begin, floor = begin_of(store, tree, size), Retention(store).floor()
     leaves = (leaf for _, leaf in open_reader(settings).entries(floor, size - floor))
-    note, trusted = published.note, trust_policy(settings)
-    bundle.write_bundle(folder, note, trusted, size, leaves, tree.entries, floor, begin)
+    note, trusted = published.note, write_trust(trust_of(settings))
+    rotations = LogReader(store).of_action(ROTATED)
+    bundle.write_bundle(folder, note, trusted, size, leaves, tree.entries, floor, begin, rotations)
     return size - floor
 
 
@@ -172,14 +177,14 @@ def write_proof(config: Path, file: Path, report: ClientReport) -> None:
 
 def publish(settings: Settings, size: int = 1) -> tuple[Published, TreeReader]:
     """The checkpoint that may be shown, of this size or more, and the tree."""
-    from privguard.bootstrap import open_publisher
+    from privguard.bootstrap import UNSIGNED, open_publisher
     from privguard.errors import ConfigError
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
     publisher = open_publisher(settings)
     if publisher is None:
-        raise ConfigError("The log is unsigned: name [audit] signing_keys (`privguard init` writes them).")
+        raise ConfigError(UNSIGNED)
     published = publisher.publish(int(time.time()))
     missing = "; ".join(f"{name} {why}" for name, why in publisher.complaints.items())
     if published is None:
@@ -192,13 +197,17 @@ def publish(settings: Settings, size: int = 1) -> tuple[Published, TreeReader]:
     return published, TreeReader(Store(settings.store.url))
 
 
-def _trust(file: Path) -> Trust:
+def read_trust(file: Path) -> Trust:
+    """Whom a file says to trust. Raises ConfigError."""
     from privguard.audit.trust import TrustError, parse_trust
+    from privguard.errors import ConfigError
 
     try:
         return parse_trust(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
     except (TrustError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{file}: {error}") from None
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def _accept(trust: Trust, note: bytes) -> Accepted:
@@ -225,16 +234,15 @@ def _verify_bundle(folder: Path, trust: Trust) -> tuple[Accepted, Verification, 
 
 def _verify_log(config: Path, key: Path | None) -> tuple[Accepted, Verification]:
     """The log in the database: to the last checkpoint that may be shown, and on to its end."""
-    from privguard.audit.trust import parse_trust
     from privguard.audit.verify import Pin
-    from privguard.bootstrap import trust_policy
+    from privguard.bootstrap import trust_of
     from privguard.config import load_settings
     from privguard.oversight.verification import verify_store
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
     settings = load_settings(config)
-    trusted = parse_trust(trust_policy(settings)) if key is None else _trust(key)
+    trusted = trust_of(settings) if key is None else read_trust(key)
     tree = TreeReader(Store(settings.store.url))
     published = tree.published()
     if published is None:

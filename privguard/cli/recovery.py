@@ -109,15 +109,18 @@ def _signer(name: str, keys_file: Path) -> Signer:
 
 def _lost(settings: Settings) -> tuple[Checkpoint, int, int, bytes]:
     """What was signed and is lost, the epoch that would begin, and the log as it stands."""
-    from privguard.bootstrap import log_signers, signer_state
-    from privguard.errors import AuditUnavailableError
+    from privguard.bootstrap import UNSIGNED, log_keys, signer_state
+    from privguard.errors import AuditUnavailableError, ConfigError
     from privguard.store.engine import Store
     from privguard.store.publisher import check_signed, signed_last
     from privguard.store.tree_reader import TreeReader
 
     tree = TreeReader(Store(settings.store.url))
     size, root = tree.head()
-    signed = signed_last(signer_state(settings).read(), log_signers(settings))
+    keys = log_keys(settings)
+    if keys is None:
+        raise ConfigError(UNSIGNED)
+    signed = signed_last(signer_state(settings).read(), keys.trust)
     if signed is None:
         raise click.ClickException("Nothing was signed of this log, so nothing of it is lost.")
     try:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from privguard.audit.note import Signer
+    from privguard.audit.trust import Trust
     from privguard.witness.server import Witness
 
 name_option = click.option("--name", required=True, help="The witness's name, a URL without its scheme.")
@@ -97,7 +98,7 @@ def create_app(witness: Witness) -> Starlette:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from privguard.errors import StoreUnavailableError
+    from privguard.errors import ConfigError, StoreUnavailableError
     from privguard.witness.exchange import MAX_BODY
 
     async def add_checkpoint(request: Request) -> Response:
@@ -110,20 +111,22 @@ def create_app(witness: Witness) -> Starlette:
             status, media, said = await asyncio.to_thread(witness.add_checkpoint, bytes(body))
         except StoreUnavailableError:
             return Response("the witness cannot keep its state\n", 503, media_type="text/plain")
+        except ConfigError:
+            return Response("the witness cannot read whom to trust\n", 503, media_type="text/plain")
         return Response(said, status, {"cache-control": "no-store"}, media_type=media)
 
     return Starlette(routes=[Route("/add-checkpoint", add_checkpoint, methods=["POST"])])
 
 
 def _witness(name: str, keys_file: Path, logs: Path, state: Path) -> Witness:
-    from privguard.audit.trust import TrustError, parse_trust
+    from privguard.cli.proofs import read_trust
     from privguard.witness.server import Witness
 
-    try:
-        trust = parse_trust(logs.read_text(encoding="utf-8"))
-    except (TrustError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{logs}: {error}") from None
-    return Witness(trust.logs, _signers(name, keys_file), state, lambda: int(time.time()))
+    def trust() -> Trust:
+        """Read at each request, so that a rotation of a log's keys needs no restart."""
+        return read_trust(logs)
+
+    return Witness(trust, _signers(name, keys_file), state, lambda: int(time.time()))
 
 
 def _signers(name: str, keys_file: Path) -> list[Signer]:

@@ -34,6 +34,27 @@ def read_secret(path: Path) -> bytes:
         ) from None
 
 
+def put_secret(path: Path, data: bytes) -> None:
+    """Puts a file in the place of another, durably: whoever reads it finds it as it was or as it is now.
+
+    Raises:
+        OSError: it could not be.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(stream.fileno(), 0o600)  # if it was left by somebody else's interrupted change
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # what a key has wrapped or signed must not outlive it in a power cut
+    finally:
+        os.close(folder)
+
+
 class KeysetFile:
     """A key file and the provider that keeps, or finds, the keys it names."""
 
@@ -83,30 +104,15 @@ class KeysetFile:
         with self._alone():
             if self._path.exists():
                 raise ConfigError(f"{self._path} is there already and is left alone.")
-            self._put(write_file(make()))
+            put_secret(self._path, write_file(make()))
 
     def change(self, change: Callable[[KeyFile], KeyFile]) -> KeyFile:
         """Changes the file: whoever reads it finds it as it was or as it will be. Raises ConfigError."""
         with self._alone():
             changed = change(self.read())
-            self._put(write_file(changed))
+            put_secret(self._path, write_file(changed))
         self.refresh()
         return changed
-
-    def _put(self, data: bytes) -> None:
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(stream.fileno(), 0o600)  # if it was left by somebody else's interrupted change
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.rename(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # a key that wraps rows must outlive a power cut
-        finally:
-            os.close(folder)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

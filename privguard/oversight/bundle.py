@@ -4,6 +4,7 @@
     trust                   the log's keys and witnesses (C2SP tlog-policy), to compare with what you trust
     tile/L/N                hashes
     tile/entries/N          entries: each its length in two bytes, then its bytes
+    rotations               only if the log's keys rotated: the leaves that say so (``audit.rotation``)
     begin                   only if the log has a prune floor: where the entries begin (``audit.archive``)
 
 An archive of pruned entries is the same without tiles of hashes, and with the file ``sealed``.
@@ -18,6 +19,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import msgspec
+from msgspec import Struct
+
 from privguard.audit.archive import Seal, read_begin, read_seal
 from privguard.audit.merkle import TILE_HEIGHT, TILE_WIDTH, Span
 from privguard.audit.proof import ProofError
@@ -30,7 +34,15 @@ CHECKPOINT: Final = "checkpoint"
 TRUST: Final = "trust"
 BEGIN: Final = "begin"
 SEALED: Final = "sealed"
+ROTATIONS: Final = "rotations"
 _LENGTH: Final = 2
+
+
+class Line(Struct, frozen=True):
+    """A leaf with its index, as a line of JSON holds it; the leaf's bytes are as they are."""
+
+    index: int
+    leaf: msgspec.Raw
 
 
 def write_bundle(
@@ -42,6 +54,7 @@ def write_bundle(
     hashes: Callable[[int, int, int], Sequence[bytes]],
     floor: int = 0,
     begin: bytes | None = None,
+    rotations: Iterable[tuple[int, bytes]] = (),
 ) -> None:
     """Writes a log of a size into a folder.
 
@@ -49,8 +62,12 @@ def write_bundle(
         leaves: the log's, from the floor on.
         hashes: of entries of a tile level (``proof.Entries``).
         begin: what stands for the entries below the floor, if there is one.
+        rotations: indexed leaves that say that the log's keys rotated.
     """
     write_entries(folder, checkpoint, trust, Span(0, floor, size), leaves, begin)
+    lines = [msgspec.json.encode(Line(index, msgspec.Raw(leaf))) + b"\n" for index, leaf in rotations]
+    if lines:
+        _put(folder / ROTATIONS, b"".join(lines))
     for level in range(MAX_LEVEL + 1):
         for span in _tiles(level, 0, size >> level * TILE_HEIGHT):
             _put(folder / path_of(span), b"".join(hashes(level, span.start, span.stop)))

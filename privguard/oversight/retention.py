@@ -28,7 +28,7 @@ from privguard.audit.floor import PRUNED, about, map_root
 from privguard.audit.merkle import Span
 from privguard.audit.proof import ProofError, consistency, inclusion, root_at
 from privguard.audit.report_proof import proved, texts
-from privguard.audit.trust import Trust
+from privguard.audit.trust import Trust, write_trust
 from privguard.errors import ConfigError, PrivguardError
 from privguard.model import AccessEvent, AuditReceipt, Outcome
 from privguard.oversight.bundle import SEALED, check_folder, write_entries
@@ -64,7 +64,7 @@ class Pruner:
     """The retention of a log, as one person exercises it.
 
     Args:
-        trust: the log's keys and witnesses (C2SP tlog-policy), as text and as it reads.
+        trust: the log's keys and witnesses.
         who: the person, as the log will name them.
     """
 
@@ -72,7 +72,7 @@ class Pruner:
         self,
         store: Store,
         custody: Custody,
-        trust: tuple[str, Trust],
+        trust: Trust,
         clock: Clock,
         entropy: Entropy,
         who: str,
@@ -135,7 +135,7 @@ class Pruner:
         size, entries = published.size, self._tree.entries
         leaves = (leaf for _, leaf in LogReader(self._store).entries(old, floor - old))
         begin = begin_of(self._store, self._tree, size)
-        write_entries(part, published.note, self._trust[0], Span(0, old, floor), leaves, begin)
+        write_entries(part, published.note, write_trust(self._trust), Span(0, old, floor), leaves, begin)
         path = consistency(floor, size, entries)
         [root] = texts([root_at(floor, entries)])
         (part / SEALED).write_bytes(msgspec.json.encode(Seal(VERSION, old, floor, root, texts(path))))
@@ -143,7 +143,7 @@ class Pruner:
     def _check(self, folder: Path, old: int, floor: int) -> str:
         """The digest of an archive that holds these entries, all of them. Raises ConfigError."""
         try:
-            _, found, seal = check_folder(folder, self._trust[1])
+            _, found, seal = check_folder(folder, self._trust)
         except ProofError as error:
             raise ConfigError(f"{folder} is no archive of this log: {error}. Move it away.") from None
         if not found.ok or seal is None or (seal.start, seal.stop) != (old, floor):

@@ -79,6 +79,10 @@ class LogReader:
         """The leaves of an entry, in the order of their parts; none if it is not in the log."""
         return self._read(_leaves.where(event.c.event_id == event_id).order_by(event.c.part))
 
+    def of_action(self, action: str) -> Sequence[Indexed]:
+        """The leaves of an action, in order; the whole log is read for it."""
+        return self._read(_leaves.where(event.c.action == action).order_by(event.c.idx))
+
     def of_client(self, token: str, limit: int) -> Sequence[Indexed]:
         """The newest leaves that a client stands in, newest first: the client's chain, walked back."""
         last = select(subject_head.c.last_idx.label("idx"), literal(1).label("depth"))

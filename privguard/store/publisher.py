@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from privguard.audit.checkpoint import Checkpoint, CheckpointError, parse_text
-from privguard.audit.note import Note, NoteError, Signature, Signer, parse_note, verified
+from privguard.audit.checkpoint import Checkpoint
+from privguard.audit.note import Note, Signature, parse_note
 from privguard.audit.proof import ProofError, check_consistency, consistency
+from privguard.audit.signing_keys import LogKeys
+from privguard.audit.trust import Trust, TrustError
 from privguard.errors import AuditUnavailableError, PrivguardError
 from privguard.store.signer_state import SignerState
 from privguard.store.tree_reader import Published, TreeReader
@@ -46,7 +48,7 @@ class Publisher:
     """Signs the log's checkpoints; one at a time on a machine.
 
     Args:
-        signers: the log's keys.
+        keys: gives the log's keys as they are now, for they rotate.
         quorum: how many of the witnesses must have cosigned a checkpoint that is shown.
 
     Attributes:
@@ -57,16 +59,14 @@ class Publisher:
         self,
         tree: TreeReader,
         state: SignerState,
-        signers: Sequence[Signer],
-        origin: str,
+        keys: Callable[[], LogKeys],
         *,
         witnesses: Sequence[Cosigner] = (),
         quorum: int = 0,
     ) -> None:
         self._tree = tree
         self._state = state
-        self._signers = signers
-        self._origin = origin
+        self._keys = keys
         self._witnesses = witnesses
         self._quorum = quorum
         self.complaints: dict[str, str] = {}
@@ -79,8 +79,9 @@ class Publisher:
             StoreUnavailableError: database or state fail.
         """
         with self._state.held() as last:
+            keys = self._keys()  # not before the state is held: a rotation holds it
             size, root = self._tree.head()
-            signed = signed_last(last, self._signers)
+            signed = signed_last(last, keys.trust)
             if signed is not None:
                 check_signed(self._tree, signed, size, root)
             shown = self._tree.published(size)
@@ -89,8 +90,7 @@ class Publisher:
             if signed is not None and signed.size == size:
                 note = parse_note(last)
             else:
-                text = Checkpoint(self._origin, size, root).text
-                note = Note(text, tuple(signer.sign(text, now_s) for signer in self._signers))
+                note = sign(keys, size, root, now_s)
                 self._state.swap(str(note).encode())
             self._keep(size, note)
         return self._tree.published()
@@ -112,8 +112,21 @@ class Publisher:
             self._tree.keep(size, str(note), "".join(lines), quorate=len(lines) >= self._quorum)
 
 
-def signed_last(note: bytes, signers: Sequence[Signer]) -> Checkpoint | None:
+def sign(keys: LogKeys, size: int, root: bytes, now_s: int) -> Note:
+    """The tree's checkpoint, signed by the keys in force at its size.
+
+    Raises:
+        AuditUnavailableError: none are.
+    """
+    text = Checkpoint(keys.origin, size, root).text
+    return Note(text, tuple(signer.sign(text, now_s) for signer in keys.at(size)))
+
+
+def signed_last(note: bytes, trust: Trust) -> Checkpoint | None:
     """What the signer's state says was signed last; None if nothing was.
+
+    Args:
+        trust: in the log's keys.
 
     Raises:
         AuditUnavailableError: the state holds something that these keys did not sign.
@@ -121,14 +134,12 @@ def signed_last(note: bytes, signers: Sequence[Signer]) -> Checkpoint | None:
     if not note:
         return None
     try:
-        parsed = parse_note(note)
-        if verified(parsed, [signer.key for signer in signers]):
-            return parse_text(parsed.text)
-    except (NoteError, CheckpointError):
-        pass
-    raise AuditUnavailableError(
-        "The signer's state is not what these keys signed: put back the state that goes with the keys."
-    )
+        return trust.accept(note).checkpoint
+    except TrustError as error:
+        raise AuditUnavailableError(
+            f"The signer's state is not what these keys signed ({error}): "
+            "put back the state that goes with the keys, or bring the keys that are in force."
+        ) from None
 
 
 def check_signed(tree: TreeReader, signed: Checkpoint, size: int, root: bytes) -> None:

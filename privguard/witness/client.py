@@ -49,7 +49,7 @@ class HttpCosigner:
             self._old = int(body)
         raise AuditUnavailableError(
             {
-                403: "does not know the log's keys",
+                403: "does not trust the log's keys (bring it what `privguard audit trust` says)",
                 404: "does not know the log",
                 409: "has seen another log of this name",
                 422: "has seen a log that this one does not go on from",

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from privguard.audit.checkpoint import Checkpoint, CheckpointError, parse_text
-from privguard.audit.note import Key, Note, NoteError, Signer, parse_note, verified
+from privguard.audit.note import Note, NoteError, Signer, parse_note
 from privguard.audit.proof import ProofError, check_consistency
+from privguard.audit.trust import Trust, TrustError
 from privguard.store.signer_state import SignerState
 from privguard.witness.client import SIZE
 from privguard.witness.exchange import Asked, parse_asked
@@ -27,16 +28,16 @@ class Witness:
     """Cosigns checkpoints of the logs it knows.
 
     Args:
-        logs: keys of logs; a key's name is the log's origin.
+        trust: gives the logs' keys, as they are trusted now; a key's name is the log's origin.
         signers: the witness's own keys; every one signs.
         folder: where its state is kept, a file a log.
         now_s: the time, in seconds since the epoch.
     """
 
     def __init__(
-        self, logs: Sequence[Key], signers: Sequence[Signer], folder: Path, now_s: Callable[[], int]
+        self, trust: Callable[[], Trust], signers: Sequence[Signer], folder: Path, now_s: Callable[[], int]
     ) -> None:
-        self._logs = logs
+        self._trust = trust
         self._signers = signers
         self._folder = folder
         self._now_s = now_s
@@ -54,7 +55,7 @@ class Witness:
 
     def strangers(self) -> list[str]:
         """Origins of known logs that have no state here: never followed, or lost."""
-        origins = dict.fromkeys(key.name for key in self._logs)
+        origins = dict.fromkeys(log.key.name for log in self._trust().logs)
         return [origin for origin in origins if not self._state(origin).begun]
 
     def add_checkpoint(self, body: bytes) -> Answer:
@@ -62,6 +63,7 @@ class Witness:
 
         Raises:
             StoreUnavailableError: the state could not be kept.
+            ConfigError: nobody can say whom to trust.
         """
         try:
             asked = parse_asked(body)
@@ -69,15 +71,13 @@ class Witness:
             checkpoint = parse_text(note.text)
         except (ProofError, NoteError, CheckpointError) as error:
             return _said(400, str(error))
-        keys = [key for key in self._logs if key.name == checkpoint.origin]
-        if not keys:
+        trust = self._trust()
+        if all(log.key.name != checkpoint.origin for log in trust.logs):
             return _said(404, "the log is not known here")
         try:
-            signed = verified(note, keys)
-        except NoteError:
-            signed = ()
-        if not signed:
-            return _said(403, "no key that is known here signed the checkpoint")
+            trust.signed(note, checkpoint)  # L11: each of its kinds, and none that is retired
+        except (TrustError, NoteError) as error:
+            return _said(403, str(error))
         if asked.old > checkpoint.size:
             return _said(400, "the old size is larger than the checkpoint's")
         state = self._state(checkpoint.origin)

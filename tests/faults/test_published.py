@@ -21,8 +21,8 @@ from privguard.audit.note import (
     parse_signature,
 )
 from privguard.audit.record import parse
-from privguard.audit.signing_keys import new_signing_keys, signers_of
-from privguard.audit.trust import Trust, TrustError, Witness, trusting
+from privguard.audit.signing_keys import log_keys_of, new_signing_keys, signers_of
+from privguard.audit.trust import Trust, TrustError, Witness
 from privguard.audit.verify import Verification, verify_log
 from privguard.errors import AuditUnavailableError, StoreUnavailableError
 from privguard.oversight.completeness import commit_map
@@ -39,10 +39,10 @@ from tests.unit.audit.events import access
 from tests.unit.store.logs import ORIGIN, SystemEntropy, leaves_of, open_log, raw, url_of
 
 NOW = 1_700_000_000
-KEYS = signers_of(new_signing_keys(os.urandom), ORIGIN)
+KEYS = log_keys_of(new_signing_keys(os.urandom), ORIGIN)
 WITNESS_KEYS = signers_of(new_signing_keys(os.urandom), "w.example", COSIGNED_ED25519, COSIGNED_ML_DSA_44)
 WITNESS_KEY = WITNESS_KEYS[0].key
-TRUST = Trust(tuple(k.key for k in KEYS), {"w": Witness(WITNESS_KEY)}, {}, "w")
+TRUST = Trust(KEYS.terms, {"w": Witness(WITNESS_KEY)}, {}, "w")
 
 
 class Near:
@@ -52,7 +52,7 @@ class Near:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        self.server = WitnessServer([k.key for k in KEYS], WITNESS_KEYS, folder, lambda: NOW)
+        self.server = WitnessServer(lambda: KEYS.trust, WITNESS_KEYS, folder, lambda: NOW)
         self.server.follow()
         self.old = 0
         self.answers: list[int] = []
@@ -83,7 +83,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def publisher(folder: Path, *witnesses: Near, state: str = "signer.state") -> Publisher:
     tree = TreeReader(Store(url_of(folder)))
     return Publisher(
-        tree, SignerState(folder / state), KEYS, ORIGIN, witnesses=witnesses, quorum=len(witnesses)
+        tree, SignerState(folder / state), lambda: KEYS, witnesses=witnesses, quorum=len(witnesses)
     )
 
 
@@ -176,7 +176,7 @@ def test_l04_a_stolen_key_and_the_whole_database_do_not_rewrite_what_a_witness_s
         database.execute("DELETE FROM checkpoint")
     forged = publisher(folder).publish(NOW)
     assert forged is not None
-    accepted = trusting(*[k.key for k in KEYS]).accept(forged.note)
+    accepted = KEYS.trust.accept(forged.note)
     assert verify_log(lambda: leaves_of(folder), accepted.checkpoint.size, accepted.checkpoint.root).ok
     with pytest.raises(TrustError, match="too few witnesses"):  # the one that does not pass
         TRUST.accept(forged.note)
@@ -185,8 +185,7 @@ def test_l04_a_stolen_key_and_the_whole_database_do_not_rewrite_what_a_witness_s
     again = Publisher(
         TreeReader(Store(url_of(folder))),
         SignerState(folder / "signer.state"),
-        KEYS,
-        ORIGIN,
+        lambda: KEYS,
         witnesses=[witness],
         quorum=1,
     )
@@ -206,7 +205,7 @@ def test_l05_a_witness_that_lost_its_state_cosigns_nothing(folder: Path) -> None
     shutil.move(folder / "w", folder / "lost")
     emptied = Near.__new__(Near)
     (folder / "w").mkdir()
-    emptied.server = WitnessServer([k.key for k in KEYS], WITNESS_KEYS, folder / "w", lambda: NOW)
+    emptied.server = WitnessServer(lambda: KEYS.trust, WITNESS_KEYS, folder / "w", lambda: NOW)
     emptied.old, emptied.answers = 0, []
     assert emptied.server.strangers() == [ORIGIN]
     log = open_log(folder)
@@ -235,8 +234,7 @@ def test_l05_two_signers_of_one_origin_are_told_apart_by_the_witness(folder: Pat
     second = Publisher(
         TreeReader(Store(url_of(other))),
         SignerState(other / "signer.state"),
-        KEYS,
-        ORIGIN,
+        lambda: KEYS,
         witnesses=[witness],
         quorum=1,
     )
@@ -249,10 +247,10 @@ def test_l05_two_signers_of_one_origin_are_told_apart_by_the_witness(folder: Pat
 
 def test_l05_a_state_that_others_signed_is_not_gone_on_from(folder: Path) -> None:
     publisher(folder).publish(NOW)
-    strangers = signers_of(new_signing_keys(os.urandom), ORIGIN)
+    strangers = log_keys_of(new_signing_keys(os.urandom), ORIGIN)
     tree, state = TreeReader(Store(url_of(folder))), SignerState(folder / "signer.state")
     with pytest.raises(AuditUnavailableError, match="not what these keys signed"):
-        Publisher(tree, state, strangers, ORIGIN).publish(NOW)
+        Publisher(tree, state, lambda: strangers).publish(NOW)
     (folder / "signer.state").write_bytes(b"garbage")
     with pytest.raises(AuditUnavailableError, match="not what these keys signed"):
         publisher(folder).publish(NOW)
@@ -301,7 +299,7 @@ def test_l06_an_older_backup_is_not_written_to(folder: Path) -> None:
     shutil.copy(backup, folder / "log.db")
     (folder / "log.db").chmod(0o600)
     tree = TreeReader(Store(url_of(folder)))
-    signed = signed_last(SignerState(folder / "signer.state").read(), KEYS)
+    signed = signed_last(SignerState(folder / "signer.state").read(), KEYS.trust)
     assert signed is not None
     with pytest.raises(AuditUnavailableError, match="size 310"):
         check_signed(tree, signed, *tree.head())

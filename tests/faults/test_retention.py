@@ -19,9 +19,8 @@ from privguard.audit.merkle import leaf_hash
 from privguard.audit.proof import ProofError, check_inclusion, inclusion
 from privguard.audit.record import parse
 from privguard.audit.report_proof import check_report
-from privguard.audit.signing_keys import new_signing_keys, signers_of
+from privguard.audit.signing_keys import log_keys_of, new_signing_keys
 from privguard.audit.stretch import STRETCH
-from privguard.audit.trust import trusting
 from privguard.audit.verify import Pin, Verification
 from privguard.errors import ConfigError, NotOnRecordError, OnHoldError, StoreUnavailableError
 from privguard.model import SubjectRef
@@ -50,8 +49,8 @@ from tests.unit.audit.events import access
 from tests.unit.store.logs import KEYRING, ORIGIN, SystemEntropy, disarm, open_log, raw, url_of
 
 ENTROPY = SystemEntropy()
-SIGNERS = signers_of(new_signing_keys(os.urandom), ORIGIN)
-TRUST = trusting(*[signer.key for signer in SIGNERS])
+KEYS = log_keys_of(new_signing_keys(os.urandom), ORIGIN)
+TRUST = KEYS.trust
 DAY = 1_700_000_000_000_000
 """Log time of the first entry; each is a second after the one before."""
 CLOCK = FrozenClock(datetime.fromtimestamp(DAY // 1_000_000 + 100_000, UTC))
@@ -84,12 +83,12 @@ class Kept:
 
     def publish(self) -> Any:
         state = SignerState(self.folder / "signer.state")
-        return Publisher(self.tree, state, SIGNERS, ORIGIN).publish(CLOCK.now_us() // 1_000_000)
+        return Publisher(self.tree, state, lambda: KEYS).publish(CLOCK.now_us() // 1_000_000)
 
     def prune(self, stretches: int = 1) -> Pruned:
         """As far as so many stretches and some more."""
         until = DAY + int((stretches + 0.05) * STRETCH) * 1_000_000
-        pruner = Pruner(self.store, self.custody, ("quorum none\n", TRUST), CLOCK, ENTROPY, "officer")
+        pruner = Pruner(self.store, self.custody, TRUST, CLOCK, ENTROPY, "officer")
         keep_from = {"disclosures": until, "administration": until, "other": until}
         return pruner.prune(keep_from, self.archives)
 

@@ -1,0 +1,109 @@
+"""``privguard signing``: the keys that sign the log's checkpoints (L11)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from privguard.cli.options import config_option, json_option, system_account
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from privguard.audit.rotation import Rotation
+
+NEXT = (
+    "Next: hand auditors and witnesses what `privguard audit trust` says now; those who have the old trust "
+    "file may go on by themselves (`privguard signing follow`)"
+)
+
+
+@click.group()
+def signing() -> None:
+    """Rotate, retire and list the keys that sign the log; go on from old keys to new ones."""
+
+
+@signing.command()
+@config_option
+def rotate(config: Path) -> None:
+    """Make new keys, put them on record by the old ones' signatures, and sign with them from now on."""
+    from privguard.bootstrap import open_log_keys
+    from privguard.config import load_settings
+
+    with open_log_keys(load_settings(config), system_account()) as custodian:
+        last, index = custodian.rotate()
+    click.echo(f"the old keys sign up to size {last}, the new ones beyond: entry {index} says so")
+    click.echo(NEXT, err=True)
+
+
+@signing.command()
+@config_option
+def retire(config: Path) -> None:
+    """Destroy the private keys that do not sign any more. Not to be undone."""
+    from privguard.bootstrap import open_log_keys
+    from privguard.config import load_settings
+
+    with open_log_keys(load_settings(config), system_account()) as custodian:
+        gone = custodian.retire()
+    click.echo(f"destroyed: {', '.join(gone)}; what they signed still verifies")
+
+
+@signing.command("list")
+@config_option
+@json_option
+def list_(config: Path, as_json: bool) -> None:
+    """Say every key of the log, the sizes it may sign, and whether its private key is still there."""
+    from privguard.audit.checkpoint import MAX_SIZE
+    from privguard.bootstrap import trust_of
+    from privguard.config import load_settings
+
+    for log in trust_of(load_settings(config)).logs:
+        last = None if log.last == MAX_SIZE else log.last
+        row = {"key": log.key.id.hex(), "origin": log.key.name, "first": log.first, "last": last}
+        if as_json:
+            click.echo(msgspec.json.encode(row))
+        else:
+            click.echo(
+                f"  {row['key']}  {log.key.name}  sizes {log.first} to {'-' if last is None else last}"
+            )
+
+
+@signing.command()
+@click.argument("leaves", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--key",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whom you trust: the log's old keys.",
+)
+def follow(leaves: Path, key: Path) -> None:
+    """Say whom to trust now: keys that those you trust have named, as the log's leaves prove."""
+    from privguard.audit.rotation import followed
+    from privguard.audit.trust import TrustError, write_trust
+    from privguard.cli.proofs import read_trust
+
+    try:
+        trust = followed(read_trust(key), _rotations(leaves))
+    except TrustError as error:
+        raise click.ClickException(f"{leaves}: {error}.") from None
+    sys.stdout.write(write_trust(trust))
+
+
+def _rotations(file: Path) -> Iterator[Rotation]:
+    """The rotations among leaves as ``audit search --json`` and a bundle's file ``rotations`` have them."""
+    from privguard.audit.record import LeafError, parse
+    from privguard.audit.rotation import rotation_of
+    from privguard.oversight.bundle import Line
+
+    try:
+        lines = [msgspec.json.decode(line, type=Line) for line in file.read_bytes().splitlines()]
+        for line in sorted(lines, key=lambda each: each.index):
+            rotation = rotation_of(parse(bytes(line.leaf)), line.index)
+            if rotation is not None:
+                yield rotation
+    except (msgspec.DecodeError, UnicodeDecodeError, LeafError, RecursionError):
+        raise click.ClickException(f"{file}: these are no leaves of a log.") from None
