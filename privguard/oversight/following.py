@@ -14,6 +14,7 @@ from privguard.audit.record import Leaf, parse
 from privguard.model import SubjectRef
 from privguard.store.log_reader import LogReader
 from privguard.store.trail_reader import TrailReader
+from privguard.telemetry import logger
 
 T = TypeVar("T")
 PAGE: Final = 200
@@ -58,10 +59,10 @@ class Follower:
 
     def refresh(self) -> None:
         """Reads to the log's end; called once a second."""
-        for _ in self.replayed():
-            pass
+        count = sum(1 for _ in self.replayed())
         if not self._watch.awake:
             self._watch.awake = True
+            logger().info("watching", entries=count)
             time.sleep(_UNDER_WAY_S)
             for _ in self.replayed():  # what was looked at before, and put on record only now
                 pass
