@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: `.ci/servers.sh [THING...]`, by default what tests/parity, tests/oracles, tests/unit/keystore and tests/flow/test_statement.py need.
+# Installs what the tests need beside Python: `.ci/servers.sh [THING...]`, by default what tests/parity, tests/oracles, tests/unit/keystore, tests/flow/test_statement.py and tests/browser need.
 # Says one line per thing, does nothing for what is there, and asks nobody: no outside network but the package sources.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,24 +22,31 @@ debian() {
 
 install_compiler() { debian compiler g++ g++ make python3; }
 install_node() { debian node node nodejs npm libnode-dev; }
-install_chromium() { debian chromium chromium chromium; }
+install_chromium() {
+  if type -P chromium >/dev/null; then say chromium present; return; fi
+  debian chromium chromium-headless-shell chromium-headless-shell
+}
 install_openssl() { debian openssl openssl openssl; }
 install_softhsm() { debian softhsm softhsm2-util softhsm2; }
 install_go() { debian go go golang-go golang-golang-x-mod-dev; }
 
-# Verifiers that nobody here wrote, for tests/oracles.
-install_oracles() {
-  local pins=tests/oracles cache=tests/.cache/oracles lock
+# Verifiers that nobody here wrote, for tests/oracles; what finds faults of accessibility, for tests/browser.
+install_oracles() { pinned oracles; }
+install_axe() { pinned browser; }
+
+# pinned NAME: what the lock of tests/NAME pins.
+pinned() {
+  local pins=tests/$1 cache=tests/.cache/$1 lock
   install_node || return 1
   lock=$(sha256sum "$pins/package-lock.json" | cut -d' ' -f1)
-  if [ "$(cat "$cache/installed" 2>/dev/null)" = "$lock" ]; then say oracles present; return; fi
+  if [ "$(cat "$cache/installed" 2>/dev/null)" = "$lock" ]; then say "npm for $1" present; return; fi
   mkdir -p "$cache"
   rm -f "$cache/installed"
   cp "$pins/package.json" "$pins/package-lock.json" "$cache/"
   (cd "$cache" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >install.log 2>&1) ||
-    { say oracles "not installed: read $cache/install.log"; return 1; }
+    { say "npm for $1" "not installed: read $cache/install.log"; return 1; }
   echo "$lock" >"$cache/installed"
-  say oracles installed
+  say "npm for $1" installed
 }
 
 # Directus is one npm tree and one native module, sqlite3, whose prebuilt form is not in the npm registry: build it here.
@@ -67,10 +74,10 @@ build_sqlite3() {
   (cd node_modules/sqlite3 && CFLAGS=-O1 ../.bin/node-gyp rebuild "--nodedir=$prefix" && rm -rf build/Release/obj*)
 }
 
-[ $# -gt 0 ] || set -- compiler node directus go openssl oracles softhsm
+[ $# -gt 0 ] || set -- axe chromium compiler node directus go openssl oracles softhsm
 for thing; do
   case $thing in
-    compiler | node | directus | chromium | go | openssl | oracles | softhsm) "install_$thing" ;;
-    *) say "$thing" "unknown; one of: compiler node directus chromium go openssl oracles softhsm"; exit 2 ;;
+    axe | chromium | compiler | node | directus | go | openssl | oracles | softhsm) "install_$thing" ;;
+    *) say "$thing" "unknown; one of: axe chromium compiler node directus go openssl oracles softhsm"; exit 2 ;;
   esac
 done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
 import socketserver
@@ -62,6 +63,26 @@ def echo(seen: Seen) -> bytes:
     """What arrived: method, target, headers."""
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in seen.headers]
     return as_json({"method": seen.method, "target": seen.target.decode("latin-1"), "headers": headers})
+
+
+def relay(port: int) -> Reply:
+    """Hands a request on to the CRM as it came, and its answer back whole."""
+
+    def ask(seen: Seen) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in seen.headers}
+        connection.request(seen.method, seen.target.decode("latin-1"), seen.body, headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in _FRAMING]
+        connection.close()
+        head = [f"HTTP/1.1 {answer.status} X", f"Content-Length: {len(body)}", *kept]
+        return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+
+    return ask
+
+
+_FRAMING = (*HOP_BY_HOP, "content-length", "date", "server")
 
 
 @dataclass

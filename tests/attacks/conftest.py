@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,27 +9,7 @@ import pytest
 
 from tests.attacks.vouched import KEY, PROXY, Vouched
 from tests.door import Gateway, Running, make_gateway
-from tests.recorder import HOP_BY_HOP, Recorder, Reply, Seen, recording
-
-
-def relay(port: int) -> Reply:
-    """Hands a request on to the CRM as it came, and its answer back whole."""
-
-    def ask(seen: Seen) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in seen.headers}
-        connection.request(seen.method, seen.target.decode("latin-1"), seen.body, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in _FRAMING]
-        connection.close()
-        head = [f"HTTP/1.1 {answer.status} X", f"Content-Length: {len(body)}", *kept]
-        return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
-
-    return ask
-
-
-_FRAMING = (*HOP_BY_HOP, "content-length", "date", "server")
+from tests.recorder import Recorder, recording, relay
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,7 @@ class KeyHolder(Person):
     """A member of staff with a security key."""
 
     key: Authenticator = field(default_factory=Authenticator)
+    origin: str = ORIGIN
 
     def enrol_key(self) -> None:
         """A key, added by the code of a phone."""
@@ -138,7 +139,7 @@ class KeyHolder(Person):
         self.confirm_key(begun)
 
     def confirm_key(self, begun: Answer) -> None:
-        answer = self.key.create(begun.json()["options"], ORIGIN)
+        answer = self.key.create(begun.json()["options"], self.origin)
         done = self.ask("POST", f"{API}factors/{begun.json()['id']}", {"attestation": answer})
         assert done.status == 200, done
 
@@ -147,9 +148,10 @@ class KeyHolder(Person):
         assert answer.status == 200, answer
         return answer.body.decode()
 
-    def touch(self, challenge: str, origin: str = ORIGIN, **changes: Any) -> dict[str, Any]:
+    def touch(self, challenge: str, origin: str = "", **changes: Any) -> dict[str, Any]:
         """What the key says to a challenge."""
-        return {"method": "webauthn", "assertion": self.key.get(self.options(challenge), origin, **changes)}
+        answer = self.key.get(self.options(challenge), origin or self.origin, **changes)
+        return {"method": "webauthn", "assertion": answer}
 
     def meet_by_key(self, challenge: str, proof: Any = None, **more: Any) -> Answer:
         proof = proof or self.touch(challenge)

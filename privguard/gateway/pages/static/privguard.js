@@ -28,6 +28,12 @@ export async function fetch(input, init) {
   if (known && known.until > Date.now()) request.headers.set("Privguard-Grant", text(known.secret));
   let answer = await globalThis.fetch(request.clone());
   let problem = await problemOf(answer);
+  if (request.headers.has("Privguard-Grant") && problem?.name === "step-up-required") {  // it is spent or over
+    grants.delete(keyOf(request));
+    request.headers.delete("Privguard-Grant");
+    answer = await globalThis.fetch(request.clone());
+    problem = await problemOf(answer);
+  }
   if (problem?.name === "reason-required") {
     const said = await new Dialog(problem).askWhy();
     if (!said) return answer;
@@ -36,8 +42,6 @@ export async function fetch(input, init) {
     problem = await problemOf(answer);
   }
   if (problem?.name !== "step-up-required" || !problem.challenge_id) return answer;
-  request.headers.delete("Privguard-Grant");
-  grants.delete(keyOf(request));
   const made = await new Dialog(problem, request.headers.get("Authorization")).prove();
   if (!made) return answer;
   grants.set(keyOf(request), { secret: made.grant, until: Date.now() + made.expires_in * 1000 });
