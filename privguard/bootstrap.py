@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -68,6 +68,10 @@ from privguard.telemetry import logger
 from privguard.witness.client import HttpCosigner
 
 _DAY_US: Final = 86_400_000_000
+if TYPE_CHECKING:
+    from privguard.audit.timestamp import StampAuthority
+    from privguard.oversight.timestamps import Timestamping
+
 UNSIGNED: Final = "The log is unsigned: name [audit] signing_keys (`privguard init` writes them)."
 SAID_S: Final = 10.0
 """How often a process says which keys it knows; after a minute of silence it counts as ended."""
@@ -311,6 +315,41 @@ def open_publisher(settings: Settings) -> Publisher | None:
         witnesses=[HttpCosigner(witness.url, _witness_key(witness.key)) for witness in audit.witnesses],
         quorum=_quorum(settings),
     )
+
+
+def stamp_authority(roots: Path) -> StampAuthority:
+    """Whose time stamps are trusted.
+
+    Args:
+        roots: PEM file of certificates.
+
+    Raises:
+        ConfigError: it is none, or the extra is missing.
+    """
+    try:
+        from privguard.audit.timestamp import StampAuthority, StampError  # an extra
+    except ModuleNotFoundError:
+        raise ConfigError("Time stamps need an extra: `pip install 'privguard[timestamps]'`.") from None
+    try:
+        return StampAuthority(roots.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{roots}: {error.strerror}: name the authority's root certificates.") from None
+    except StampError as error:
+        raise ConfigError(f"{roots}: {error}: name the authority's root certificates.") from None
+
+
+def open_timestamping(settings: Settings) -> Timestamping | None:
+    """What has checkpoints stamped; None where nobody is named. Raises ConfigError."""
+    stamps = settings.audit.timestamps
+    if stamps is None:
+        return None
+    authority = stamp_authority(stamps.roots)
+    from privguard.oversight.timestamps import Timestamping
+    from privguard.sinks.timestamp import HttpTimestamps
+
+    tree = TreeReader(Store(settings.store.url))
+    ask = HttpTimestamps(stamps.url).ask
+    return Timestamping(tree, ask, authority, SystemClock(), stamps.interval_s)
 
 
 def log_keys(settings: Settings, epoch: int | None = None) -> LogKeys | None:

@@ -214,6 +214,14 @@ class RetentionSettings(Section):
     )
 
 
+class TimestampSettings(Section):
+    """[audit.timestamps]: an authority says when checkpoints were there (RFC 3161)."""
+
+    url: str = Field(description="where the authority answers, http or https")
+    roots: Path = Field(description="PEM file with the certificates that lead to the authority's")
+    interval_s: int = Field(3_600, ge=1, description="seconds from one stamp to the next")
+
+
 class AuditSettings(Section):
     """[audit]"""
 
@@ -235,6 +243,9 @@ class AuditSettings(Section):
     )
     witness_quorum: int | None = Field(
         None, ge=0, description="how many must have cosigned a checkpoint before it is shown; all by default"
+    )
+    timestamps: TimestampSettings | None = Field(
+        None, description="who stamps checkpoints; needs the extra timestamps"
     )
     retention: RetentionSettings = RetentionSettings()
 

@@ -97,7 +97,7 @@ def _store(settings: Settings) -> str:
 def _signing(settings: Settings) -> str:
     """Whether the log as it stands can be signed, and what was published of it last; signs nothing."""
     from privguard.audit.signing_keys import INTERRUPTED
-    from privguard.bootstrap import log_keys, open_publisher
+    from privguard.bootstrap import log_keys, open_publisher, open_timestamping
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
@@ -107,6 +107,7 @@ def _signing(settings: Settings) -> str:
     if keys.announced is not None:
         raise ConfigError(INTERRUPTED)
     open_publisher(settings)  # the witnesses' keys and their quorum
+    open_timestamping(settings)  # the authority's certificates
     published = TreeReader(Store(settings.store.url)).published()
     last = f"last checkpoint at {published.size} entries" if published is not None else "no checkpoint yet"
     return f"{last}, {len(settings.audit.witnesses)} witnesses"

@@ -14,6 +14,7 @@ from privguard.cli.options import config_option, json_option
 
 if TYPE_CHECKING:
     from privguard.audit.archive import Seal
+    from privguard.audit.timestamp import Stamps
     from privguard.audit.trust import Accepted, Trust
     from privguard.audit.verify import Verification
     from privguard.config import Settings
@@ -76,6 +77,11 @@ def prove(config: Path, index: int) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Whom to trust, as `privguard audit trust` said it to you; needed with all of these.",
 )
+@click.option(
+    "--tsa",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file with the certificates whose time stamps you trust; [audit.timestamps] roots by default.",
+)
 @config_option
 @json_option
 def verify(
@@ -85,6 +91,7 @@ def verify(
     export: Path | None,
     statement: Path | None,
     key: Path | None,
+    tsa: Path | None,
     as_json: bool,
 ) -> None:
     """Hold the whole log to its signed checkpoint; or, without a database, what was handed out of it."""
@@ -97,13 +104,18 @@ def verify(
 
             verify_handed(kind, place, read_trust(key), as_json=as_json)
             return
-    accepted, found, seal = (
-        _verify_bundle(bundle, read_trust(key)) if bundle and key else (*_verify_log(config, key), None)
-    )
+    if bundle and key:
+        trusted = read_trust(key)
+        accepted, found, seal = _verify_bundle(bundle, trusted)
+        stamps = _bundle_stamps(bundle, accepted, trusted, tsa)
+    else:
+        accepted, found, stamps = _verify_log(config, key, tsa)
+        seal = None
     where = "" if found.first_bad is None else f" at entry {found.first_bad}"
     if as_json:
         said = {"ok": found.ok, "kind": found.kind, "first_bad": found.first_bad, "size": found.size}
         said |= {} if seal is None else {"archive_of": [seal.start, seal.stop]}
+        said |= {} if stamps is None else {"timestamps": msgspec.to_builtins(stamps)}
         click.echo(
             msgspec.json.encode({**said, "checkpoint": accepted.checkpoint.size, "root": found.root.hex()})
         )
@@ -112,7 +124,9 @@ def verify(
         what = (
             f"{found.size} entries" if seal is None else f"archive of entries {seal.start} to {seal.stop - 1}"
         )
-        click.echo(f"whole: {what}; checkpoint at {accepted.checkpoint.size}, {signed}")
+        click.echo(
+            f"whole: {what}; checkpoint at {accepted.checkpoint.size}, {signed}{_stamped_words(stamps)}"
+        )
     else:
         click.echo(f"WRONG: {found.kind}{where}", err=True)
     sys.exit(0 if found.ok else 1)
@@ -139,6 +153,10 @@ def write_bundle(settings: Settings, folder: Path) -> int:
     note, trusted = published.note, write_trust(trust_of(settings))
     rotations = LogReader(store).of_action(ROTATED)
     bundle.write_bundle(folder, note, trusted, size, leaves, tree.entries, floor, begin, rotations)
+    if settings.audit.timestamps is not None:
+        from privguard.oversight.timestamps import stamped_of
+
+        bundle.write_lines(folder / bundle.TIMESTAMPS, stamped_of(tree, size))
     return size - floor
 
 
@@ -232,7 +250,56 @@ def _verify_bundle(folder: Path, trust: Trust) -> tuple[Accepted, Verification, 
         raise click.ClickException(f"WRONG: {error}.") from None
 
 
-def _verify_log(config: Path, key: Path | None) -> tuple[Accepted, Verification]:
+def _bundle_stamps(folder: Path, accepted: Accepted, trust: Trust, tsa: Path | None) -> Stamps | None:
+    """What the time stamps of a bundle say to who trusts an authority; None to who trusts none."""
+    from privguard.bootstrap import stamp_authority
+    from privguard.oversight.bundle import TIMESTAMPS, read_file
+
+    lines = read_file(folder, TIMESTAMPS) or b""
+    if tsa is None:
+        if lines:
+            click.echo("The bundle has time stamps, which are not checked: name --tsa.", err=True)
+        return None
+    authority = stamp_authority(tsa)
+    from privguard.audit.timestamp import StampError, check_stamps, read_stamped
+
+    try:
+        return check_stamps(read_stamped(lines), accepted, trust, authority)
+    except StampError as error:
+        raise click.ClickException(f"WRONG: {error}.") from None
+
+
+def _log_stamps(
+    settings: Settings, tree: TreeReader, accepted: Accepted, trust: Trust, tsa: Path | None
+) -> Stamps | None:
+    """What the time stamps in the database say, by the configuration's authority where none is named."""
+    from privguard.bootstrap import stamp_authority
+
+    roots = settings.audit.timestamps.roots if tsa is None and settings.audit.timestamps is not None else tsa
+    if roots is None:
+        return None
+    authority = stamp_authority(roots)
+    from privguard.audit.timestamp import StampError, check_stamps
+    from privguard.oversight.timestamps import stamped_of
+
+    try:
+        stamped = stamped_of(tree, accepted.checkpoint.size)
+        return check_stamps(stamped, accepted, trust, authority)
+    except StampError as error:
+        raise click.ClickException(f"WRONG: {error}.") from None
+
+
+def _stamped_words(stamps: Stamps | None) -> str:
+    if stamps is None:
+        return ""
+    if stamps.at is None:
+        return "; no time stamps"
+    return f"; {stamps.count} time stamps, by the last {stamps.size} entries were there at {stamps.at:%FT%TZ}"
+
+
+def _verify_log(
+    config: Path, key: Path | None, tsa: Path | None
+) -> tuple[Accepted, Verification, Stamps | None]:
     """The log in the database: to the last checkpoint that may be shown, and on to its end."""
     from privguard.audit.verify import Pin
     from privguard.bootstrap import trust_of
@@ -251,4 +318,5 @@ def _verify_log(config: Path, key: Path | None) -> tuple[Accepted, Verification]
     signed, (size, root) = accepted.checkpoint, tree.head()
     # every row is what was hashed: if the root is not the signed one, another log was signed
     pins = [Pin(signed.size, signed.root, "forked"), Pin(size, root)]
-    return accepted, verify_store(settings.store.url, size, pins)
+    stamps = _log_stamps(settings, tree, accepted, trusted, tsa)
+    return accepted, verify_store(settings.store.url, size, pins), stamps

@@ -53,7 +53,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
     """The gateway of a wiring."""
     from privguard.asgi.admission import StaffIdentity
     from privguard.asgi.whoami import WhoAmIIdentity
-    from privguard.bootstrap import open_publisher
+    from privguard.bootstrap import open_publisher, open_timestamping
     from privguard.gateway import create_app
     from privguard.gateway.upstream import upstream_app
     from privguard.store.engine import Store
@@ -77,6 +77,8 @@ def assemble(wiring: Wiring) -> ASGIApp:
     if publisher is not None:
         sign = functools.partial(_sign, wiring, publisher, MapKeeper(store), [time.monotonic()])
         watch["publishing-failed"] = sign
+    if (timestamping := open_timestamping(wiring.settings)) is not None:
+        watch["timestamping-failed"] = timestamping.refresh
     return create_app(
         wiring.guard,
         upstream,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from privguard.asgi import PrivacyMiddleware
@@ -60,9 +61,11 @@ def create_app(
         form_key: 32 bytes that the pages' forms are marked with, the same in every worker; empty: no pages.
     """
 
+    failures: Counter[str] = Counter(dict.fromkeys(watch, 0))
+
     @contextlib.asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        watching = [asyncio.create_task(_watch(failed, work)) for failed, work in watch.items()]
+        watching = [asyncio.create_task(_watch(failed, work, failures)) for failed, work in watch.items()]
         try:
             yield
         finally:
@@ -71,7 +74,7 @@ def create_app(
             await asyncio.gather(*watching, return_exceptions=True)
             await close()
 
-    own = own_routes(guard, check, tree, lifespan)
+    own = own_routes(guard, check, tree, lifespan, failures)
     if login is not None:
         add_login(own, AsyncGuard(guard.core), *login)
     door = guard.core.door
@@ -84,7 +87,7 @@ def create_app(
     return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own)
 
 
-async def _watch(failed: str, work: Callable[[], None]) -> None:
+async def _watch(failed: str, work: Callable[[], None], failures: Counter[str]) -> None:
     said = ""
     while True:
         await asyncio.sleep(REFRESH_S)
@@ -95,6 +98,7 @@ async def _watch(failed: str, work: Callable[[], None]) -> None:
             cause = error.detail
         except Exception as error:  # noqa: BLE001  # the watch must outlive whatever a file system does
             cause = type(error).__name__
+        failures[failed] += bool(cause)
         if cause and cause != said:
             logger().error(failed, cause=cause)
         said = cause

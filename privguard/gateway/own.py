@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
@@ -31,10 +31,11 @@ _PATH: Final = re.compile(r"/(?:(?![/\\])[!-~]*)?")
 
 
 class AccessCollector:
-    """The guard's counts in Prometheus' form; labels are outcomes and problem names only."""
+    """The guard's counts in Prometheus' form; labels are outcomes, problem names and names of work only."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, failures: Mapping[str, int]) -> None:
         self._core = guard.core
+        self._failures = failures
 
     def collect(self) -> Iterator[Metric]:
         accesses = CounterMetricFamily(
@@ -43,6 +44,12 @@ class AccessCollector:
         for (outcome, problem), count in sorted(self._core.counts.items()):
             accesses.add_metric((outcome, problem), count)
         yield accesses
+        failures = CounterMetricFamily(
+            "privguard_failures", "How often work that is done once a second failed.", labels=("work",)
+        )
+        for work, count in self._failures.items():
+            failures.add_metric((work,), count)
+        yield failures
         in_force = self._core.policy is not None
         yield GaugeMetricFamily("privguard_policy_in_force", "1 while a policy is in force.", value=in_force)
 
@@ -86,12 +93,19 @@ class Readiness:
             asked.set_result(True)
 
 
-def own_routes(guard: Guard, check: Callable[[], None], tree: PublicTree, lifespan: Any) -> FastAPI:
+def own_routes(
+    guard: Guard,
+    check: Callable[[], None],
+    tree: PublicTree,
+    lifespan: Any,
+    failures: Mapping[str, int],
+) -> FastAPI:
     """The app of the routes below ``/_privguard/``.
 
     Args:
         check: raises where the store takes no entries; may block.
         tree: what anybody may read of the log: hashes and signed checkpoints.
+        failures: how often work that is done once a second failed, by the name of the failure.
     """
     app = FastAPI(
         title="privguard",
@@ -102,7 +116,7 @@ def own_routes(guard: Guard, check: Callable[[], None], tree: PublicTree, lifesp
     )
     store = Readiness(check)
     registry = CollectorRegistry()
-    registry.register(AccessCollector(guard))
+    registry.register(AccessCollector(guard, failures))
 
     @app.get(f"{PREFIX}healthz")
     async def healthz() -> dict[str, str]:

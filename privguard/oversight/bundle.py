@@ -5,6 +5,7 @@
     tile/L/N                hashes
     tile/entries/N          entries: each its length in two bytes, then its bytes
     rotations               only if the log's keys rotated: the leaves that say so (``audit.rotation``)
+    timestamps              only if some are stamped: checkpoints with time stamps (``audit.timestamp``)
     begin                   only if the log has a prune floor: where the entries begin (``audit.archive``)
 
 An archive of pruned entries is the same without tiles of hashes, and with the file ``sealed``.
@@ -35,6 +36,7 @@ TRUST: Final = "trust"
 BEGIN: Final = "begin"
 SEALED: Final = "sealed"
 ROTATIONS: Final = "rotations"
+TIMESTAMPS: Final = "timestamps"
 _LENGTH: Final = 2
 
 
@@ -65,9 +67,7 @@ def write_bundle(
         rotations: indexed leaves that say that the log's keys rotated.
     """
     write_entries(folder, checkpoint, trust, Span(0, floor, size), leaves, begin)
-    lines = [msgspec.json.encode(Line(index, msgspec.Raw(leaf))) + b"\n" for index, leaf in rotations]
-    if lines:
-        _put(folder / ROTATIONS, b"".join(lines))
+    write_lines(folder / ROTATIONS, (Line(index, msgspec.Raw(leaf)) for index, leaf in rotations))
     for level in range(MAX_LEVEL + 1):
         for span in _tiles(level, 0, size >> level * TILE_HEIGHT):
             _put(folder / path_of(span), b"".join(hashes(level, span.start, span.stop)))
@@ -87,6 +87,13 @@ def write_entries(
             len(leaf).to_bytes(_LENGTH, "big") + leaf for leaf in islice(leaves, span.stop - span.start)
         ]
         _put(folder / _entries_path(span), b"".join(bundle))
+
+
+def write_lines(file: Path, lines: Iterable[Struct]) -> None:
+    """Writes a file of JSON, one object a line; none, if there are no lines."""
+    text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    if text:
+        _put(file, text)
 
 
 def read_file(folder: Path, name: str) -> bytes | None:

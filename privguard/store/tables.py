@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 metadata: Final = MetaData()
@@ -128,6 +129,12 @@ checkpoint: Final = Table(
     Column("cosignatures", Text, nullable=False, server_default=""),
     Column("timestamp_token", LargeBinary),
     Column("quorate", Boolean, nullable=False, server_default=false()),
+    Index(
+        "checkpoint_stamped",
+        "size",
+        sqlite_where=text("timestamp_token IS NOT NULL"),
+        postgresql_where=text("timestamp_token IS NOT NULL"),
+    ),
 )
 """Signed checkpoints with what witnesses and the timestamp authority added.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 from sqlalchemy import select, text
@@ -97,6 +97,38 @@ class TreeReader:
                 _KEEP, {"size": size, "note": note, "cosignatures": cosignatures, "quorate": quorate}
             )
 
+    def to_stamp(self) -> tuple[int, str] | None:
+        """Size and note of the last checkpoint that may be shown; None if it is stamped, or there is none."""
+        last = select(checkpoint.c.size, checkpoint.c.note, checkpoint.c.timestamp_token)
+        query = last.where(checkpoint.c.quorate).order_by(checkpoint.c.size.desc()).limit(1)
+        with self._store.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None or row.timestamp_token is not None else (row.size, row.note)
+
+    def stamp(self, size: int, answer: bytes) -> None:
+        """Keeps the time stamp of a checkpoint, unless it has one."""
+        with self._store.write() as connection:
+            connection.execute(_STAMP, {"size": size, "answer": answer})
+
+    def last_stamped(self) -> tuple[int, str, bytes] | None:
+        """Size, note and time stamp of the last checkpoint that has one."""
+        with self._store.read() as connection:
+            row = connection.execute(_stamped.order_by(checkpoint.c.size.desc()).limit(1)).one_or_none()
+        return None if row is None else (row.size, row.note, row.timestamp_token)
+
+    def stamped(self, size: int) -> Iterator[tuple[int, str, bytes]]:
+        """The same of every such checkpoint up to a size, in order; in flat memory."""
+        start = 0
+        while True:
+            query = _stamped.where(checkpoint.c.size > start, checkpoint.c.size <= size)
+            with self._store.read() as connection:
+                page = connection.execute(query.order_by(checkpoint.c.size).limit(_PAGE)).all()
+            for row in page:
+                yield row.size, row.note, row.timestamp_token
+            if len(page) < _PAGE:
+                return
+            start = page[-1].size
+
 
 def _marked(query: str) -> tuple[str, str]:
     """For the driver itself (``statements.driver``): with PostgreSQL's marks, and with SQLite's."""
@@ -106,6 +138,13 @@ def _marked(query: str) -> tuple[str, str]:
 _FULL = _marked("SELECT data FROM tile WHERE level = ? AND n = ?")
 _LEAVES = _marked("SELECT idx, leaf_hash FROM event WHERE idx >= ? AND idx < ? ORDER BY idx")
 _ROOTS = _marked("SELECT n, root FROM tile WHERE level = ? AND n >= ? AND n < ? ORDER BY n")
+_PAGE = 100
+_stamped = select(checkpoint.c.size, checkpoint.c.note, checkpoint.c.timestamp_token).where(
+    checkpoint.c.timestamp_token.is_not(None)
+)
+_STAMP = text(
+    "UPDATE checkpoint SET timestamp_token = :answer WHERE size = :size AND timestamp_token IS NULL"
+)
 _KEEP = text("""
 INSERT INTO checkpoint (size, note, cosignatures, quorate) VALUES (:size, :note, :cosignatures, :quorate)
 ON CONFLICT (size) DO UPDATE SET cosignatures = excluded.cosignatures, quorate = excluded.quorate

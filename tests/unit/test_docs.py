@@ -184,7 +184,7 @@ class NoTree:
 
 def test_every_route_of_the_gateway_has_its_row() -> None:
     core, _ = guard_core(text(REPO / "policies" / "minimal.yaml"))
-    app = own_routes(Guard(core), lambda: None, NoTree(), None)
+    app = own_routes(Guard(core), lambda: None, NoTree(), None, {})
     paths = {path for route in app.routes if isinstance(path := getattr(route, "path", None), str)}
     assert set(named(sections(REFERENCE / "http.md")["The gateway's own routes"])) >= paths
 
