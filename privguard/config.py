@@ -556,4 +556,5 @@ _PATHS = (
     (("keys", "pkcs11"), ("module", "pin_file")),
     (("stepup", "sender"), ("file", "secret", "apprise")),
     (("audit",), ("signing_keys", "signer_state", "statement_signer")),
+    (("audit", "timestamps"), ("roots",)),
 )

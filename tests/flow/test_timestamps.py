@@ -33,11 +33,15 @@ def test_checkpoints_are_stamped_and_no_stamp_is_waited_for(bank: Running, own_f
         return b"" if gone else authority(request)
 
     roots, stranger = own_folder.parent / "roots.pem", own_folder.parent / "stranger.pem"
-    roots.write_bytes(authority.root)
     stranger.write_bytes(Authority("stranger").root)
     with served(answer) as url:
-        extra = f'[audit.timestamps]\nurl = "{url}"\nroots = "{roots}"\ninterval_s = 1\n'
+        extra = f'[audit.timestamps]\nurl = "{url}"\nroots = "roots.pem"\ninterval_s = 1\n'
         made = make_gateway(own_folder, bank.port, extra=extra)
+        for file in (
+            roots,
+            made.folder / "roots.pem",
+        ):  # the setting is relative to the configuration's folder
+            file.write_bytes(authority.root)
         check = ["audit", "verify", "--config", made.config]
 
         def stamps() -> int:
