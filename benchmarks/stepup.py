@@ -33,7 +33,7 @@ from privguard.testing import mask_tools
 if TYPE_CHECKING:
     from tests.attacks.stepup import Person
 
-CALLERS = 16
+CALLERS = 64
 SECRET = pyotp.random_base32()
 
 
@@ -78,6 +78,7 @@ def _rows(engine: str, url: str, count: int, rounds: int) -> list[Row]:
 
 
 def _prove(journal: Journal, prover: Prover, actors: list[Principal]) -> float:
+    code = pyotp.TOTP(SECRET).now()  # what a phone shows
     waiting, failed = iter(actors), list[BaseException]()
     lock = threading.Lock()
 
@@ -88,7 +89,7 @@ def _prove(journal: Journal, prover: Prover, actors: list[Principal]) -> float:
                     actor = next(waiting, None)
                 if actor is None:
                     return
-                proof = Proof("totp", code=pyotp.TOTP(SECRET).now())
+                proof = Proof("totp", code=code)
                 proven = prover.prove(actor, proof, bytes(32), None)
                 journal.write(actor, "stepup:grant:issue", Outcome.PERMITTED, claim=proven.take)
         except BaseException as error:  # a figure of failed proofs is none

@@ -7,11 +7,9 @@ last one it took (RFC 6238 §5.2; S01). Nothing but the server binds a code to w
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import pyotp
 
@@ -56,13 +54,19 @@ def matching_step(secret: str, code: str, now_s: int) -> int | None:
     """
     if _FORM.fullmatch(code) is None:
         return None
-    found = None
+    key, found = base64.b32decode(secret), None
     for step in range(now_s // STEP_S - DRIFT, now_s // STEP_S + DRIFT + 1):
-        if step >= 0 and hmac.compare_digest(_code(secret, step, DIGITS, hashlib.sha1), code):
+        if step >= 0 and hmac.compare_digest(_code(key, step, DIGITS, "sha1"), code):
             found = step
     return found
 
 
-def _code(secret: str, step: int, digits: int, digest: Callable[..., Any]) -> str:
-    """The code of a step (RFC 4226 §5.3), for the vectors with other digits and digests too."""
-    return pyotp.HOTP(secret, digits=digits, digest=digest).at(step)
+def _code(key: bytes, step: int, digits: int, digest: str) -> str:
+    """The code of a step (RFC 4226 §5.3), for the vectors with other digits and digests too.
+
+    The library takes 60 µs for it, most of them to decode the seed twice.
+    """
+    mac = hmac.digest(key, step.to_bytes(8, "big"), digest)
+    offset = mac[-1] & 0xF
+    number = int.from_bytes(mac[offset : offset + 4], "big") & 0x7FFF_FFFF
+    return f"{number % 10**digits:0{digits}}"

@@ -16,7 +16,7 @@ from privguard.errors import AccessDeniedError
 from privguard.ports import Claim, Entropy
 from privguard.stepup.assurance import DISABLED_AFTER
 from privguard.stepup.factor import Factor, FactorData
-from privguard.store.claims import Conditional, together
+from privguard.store.claims import Statement, together
 from privguard.store.engine import Store
 from privguard.store.sealed import SealedColumn
 from privguard.store.tables import factor, recovery_code, sent_code
@@ -24,20 +24,23 @@ from privguard.store.tables import factor, recovery_code, sent_code
 REMEMBERED: Final = 10_000
 """Actors whose factors a process keeps in memory at most."""
 _USED: Final = "That code was used."
-_TRY: Final = Conditional("""
+_TRY: Final = Statement("""
 UPDATE factor SET fails = fails + 1,
   locked_us = CASE WHEN (fails + 1) % :tries = 0 THEN :locked_until ELSE locked_us END
 WHERE id = :id AND locked_us <= :now AND fails < :most""")
-_PROVED: Final = Conditional("UPDATE factor SET fails = 0, locked_us = 0 WHERE id = :id")
-_STEP: Final = Conditional("UPDATE factor SET last_step = :step WHERE id = :id AND last_step < :step")
-_CONFIRM: Final = Conditional("""
+_PROVED: Final = Statement("UPDATE factor SET fails = 0, locked_us = 0 WHERE id = :id")
+_STEP: Final = Statement(
+    "UPDATE factor SET last_step = :step, fails = 0, locked_us = 0 WHERE id = :id AND last_step < :step"
+)
+_OF: Final = Statement("""
+SELECT id, tenant, actor, kind, state, data, created_us, last_step, fails FROM factor
+WHERE tenant = :tenant AND actor = :actor ORDER BY created_us, id""")
+_CONFIRM: Final = Statement("""
 UPDATE factor SET state = 'active', data = :data, last_step = :step, fails = 0
 WHERE id = :id AND state = 'pending'""")
-_USE_CODE: Final = Conditional("DELETE FROM recovery_code WHERE factor = :id AND mark = :mark")
-_USE_SENT: Final = Conditional(
-    "DELETE FROM sent_code WHERE factor = :id AND mark = :mark AND until_us > :now"
-)
-_SEND: Final = Conditional("""
+_USE_CODE: Final = Statement("DELETE FROM recovery_code WHERE factor = :id AND mark = :mark")
+_USE_SENT: Final = Statement("DELETE FROM sent_code WHERE factor = :id AND mark = :mark AND until_us > :now")
+_SEND: Final = Statement("""
 INSERT INTO sent_code (factor, mark, until_us) VALUES (:factor, :mark, :until)
 ON CONFLICT (factor) DO UPDATE SET mark = :mark, until_us = :until""")
 
@@ -71,9 +74,8 @@ class Factors:
 
     def of(self, tenant: str, actor: str) -> list[Factor]:
         """All of an actor's factors, oldest first."""
-        query = select(factor).where(factor.c.tenant == tenant, factor.c.actor == actor)
-        with self._store.read() as connection:
-            rows = connection.execute(query.order_by(factor.c.created_us, factor.c.id)).all()
+        with self._store.read(once=True) as connection:
+            rows = _OF.rows(connection, {"tenant": tenant, "actor": actor})
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         found = self._known[tenant, actor] = [self._read(row) for row in rows]
@@ -133,11 +135,9 @@ class Factors:
 
     def proved(self, one: str, step: int | None = None) -> Claim:
         """The factor was proved: its tries begin anew, and a time step counts once (RFC 6238 §5.2)."""
-        fresh = _PROVED.claim({"id": one}, ReplayedError, "The factor was removed meanwhile.")
         if step is None:
-            return fresh
-        taken = _STEP.claim({"id": one, "step": step}, ReplayedError, _USED)
-        return together(taken, fresh)
+            return _PROVED.claim({"id": one}, ReplayedError, "The factor was removed meanwhile.")
+        return _STEP.claim({"id": one, "step": step}, ReplayedError, _USED)
 
     def counted(self, one: str, count: int) -> Claim:
         """A WebAuthn key's counter (§6.1.1): one that never counts stays at 0."""
@@ -177,15 +177,18 @@ class Factors:
     def _seal(self, one: Factor) -> str:
         return self._sealed.seal(one.tenant, f"{one.actor} {one.id}", msgspec.json.encode(one.data))
 
-    def _read(self, row: Any) -> Factor:
-        data = self._sealed.open(row.tenant, f"{row.actor} {row.id}", row.data)
+    def _read(self, row: Sequence[Any]) -> Factor:
+        one, tenant, actor, kind, state, sealed, created_us, last_step, fails = row
         return Factor(
-            id=row.id,
-            tenant=row.tenant,
-            actor=row.actor,
-            kind=row.kind,
-            state=row.state if row.fails < DISABLED_AFTER else "disabled",
-            data=msgspec.json.decode(data, type=FactorData),
-            created_us=row.created_us,
-            last_step=row.last_step,
+            id=one,
+            tenant=tenant,
+            actor=actor,
+            kind=kind,
+            state=state if fails < DISABLED_AFTER else "disabled",
+            data=_data.decode(self._sealed.open(tenant, f"{actor} {one}", sealed)),
+            created_us=created_us,
+            last_step=last_step,
         )
+
+
+_data: Final = msgspec.json.Decoder(FactorData)

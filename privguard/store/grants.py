@@ -13,7 +13,7 @@ from privguard.crypto.keyring import Keyring
 from privguard.errors import SPENT, AccessDeniedError, GrantSpentError, TooManyDisclosuresError
 from privguard.ports import Claim, Entropy
 from privguard.stepup.grant import Grant, Scope, canonical, mark_of
-from privguard.store.claims import Conditional
+from privguard.store.claims import Statement
 from privguard.store.engine import Store
 from privguard.store.sealed import SealedColumn
 from privguard.store.tables import access_grant, grant_quota, review, spent_challenge
@@ -23,26 +23,26 @@ REMEMBERED: Final = 10_000
 KEPT_US: Final = 30 * 86_400_000_000
 """How long a grant that is over stays to be looked at."""
 
-_SPEND: Final = Conditional("""
+_SPEND: Final = Statement("""
 UPDATE access_grant SET reads_left = reads_left - 1
 WHERE mark = :mark AND reads_left > 0 AND revoked_us IS NULL AND until_us > :now
   AND (approvers = '' OR approver IS NOT NULL)""")
-_APPROVE: Final = Conditional("""
+_APPROVE: Final = Statement("""
 UPDATE access_grant SET approver = :approver, until_us = :now + ttl * 1000000
 WHERE name = :name AND tenant = :tenant AND approvers <> '' AND approver IS NULL AND NOT refused
   AND revoked_us IS NULL AND until_us > :now AND actor <> :approver AND session <> :session""")
-_REFUSE: Final = Conditional("""
+_REFUSE: Final = Statement("""
 UPDATE access_grant SET refused = true, revoked_us = :now
 WHERE name = :name AND tenant = :tenant AND approvers <> '' AND approver IS NULL AND NOT refused
   AND revoked_us IS NULL AND until_us > :now""")
-_QUOTA: Final = Conditional("""
+_QUOTA: Final = Statement("""
 INSERT INTO grant_quota (tenant, actor, rule, slot, taken) VALUES (:tenant, :actor, :rule, :slot, 1)
 ON CONFLICT (tenant, actor, rule, slot) DO UPDATE SET taken = grant_quota.taken + 1
 WHERE grant_quota.taken < :most""")
-_MEET: Final = Conditional(
+_MEET: Final = Statement(
     "INSERT INTO spent_challenge (nonce, until_us) VALUES (:nonce, :until) ON CONFLICT (nonce) DO NOTHING"
 )
-_REVIEWED: Final = Conditional("UPDATE review SET done_us = :now WHERE name = :name AND done_us IS NULL")
+_REVIEWED: Final = Statement("UPDATE review SET done_us = :now WHERE name = :name AND done_us IS NULL")
 _DECIDED: Final = "It is decided already, over, or yours: somebody else has to decide."
 _FIND: Final = select(access_grant).where(access_grant.c.mark == bindparam("m"))
 

@@ -33,6 +33,7 @@ from privguard.crypto.keyring import Keyring
 from privguard.errors import AuditUnavailableError, PrivguardError
 from privguard.model import AccessEvent, AuditReceipt
 from privguard.ports import Claim, Entropy
+from privguard.store.claims import Single
 from privguard.store.dialects import statements_of
 from privguard.store.engine import ConflictError, Store
 from privguard.store.statements import Rows, State, Statements, driver
@@ -186,6 +187,12 @@ def _claimed(
 ) -> Placed:
     """Places an entry with its claim: both, or neither; an entry that is there already has made its claim."""
     if batch.knows(entry) or None in held:
+        return batch.place(entry, held, seal_detail)
+    if isinstance(claim, Single):
+        try:
+            claim(transaction)
+        except PrivguardError as error:
+            return error
         return batch.place(entry, held, seal_detail)
     connection = driver(transaction)
     connection.execute("SAVEPOINT claim")
