@@ -228,6 +228,33 @@ def test_a_code_is_sent_by_the_page(rm: Visitor, guarded: Gateway) -> None:
     assert granted(rm.send(asked, {"reason": WHY, "way": f"code:{factor}", "code": sent()}))
 
 
+def test_s09_a_request_is_decided_by_somebody_else_on_their_page(guarded: Gateway) -> None:
+    officer, lead = Visitor(guarded, "aml.zhao").sign_in(), enrolled(guarded, "amllead.gao")
+    officer.enrol()
+    officer.enrol_key()
+    case = {"Privguard_Purpose": "aml_case", "Privguard_Ticket": '"AML-17"', "Privguard_Reveal": "id_no"}
+    waits = officer.meet_by_key(officer.ask("GET", "/clients/1", **case).json()["challenge_id"]).json()
+    target = f"{STEPUP}approvals/decide?name={waits['name']}"
+    assert "No request" in officer.open(STEPUP).text
+    assert officer.open(target).answer.status == 403
+    assert "1 request waits for you." in lead.open(STEPUP).text
+    page = lead.open(target)
+    for said in ("aml.zhao", "client 1", "id_no", "aml_case", "AML-17", "aml-reveal"):
+        assert said in page.text, said
+        assert said in lead.open(f"{STEPUP}approvals").text, said
+    lead.minutes_later()
+    assert lead.send(page, {"code": lead.code()}).answer.status == 400  # neither approved nor refused
+    other = lead.open(f"{STEPUP}factors/add?kind=totp").form.values["challenge"]
+    swapped = {"challenge": other, "approve": "yes", "code": lead.code()}
+    assert lead.send(page, swapped).answer.status == 403
+    state = f"{API}grants/{waits['name']}"
+    assert officer.ask("GET", state).json()["state"] == "pending"
+    lead.minutes_later()
+    assert "Approved." in lead.send(page, {"approve": "yes", "code": lead.code()}).text
+    assert officer.ask("GET", state).json()["state"] == "active"
+    assert lead.send(page, {"approve": "no", "code": lead.code()}).answer.status == 403
+
+
 def test_who_is_not_signed_in_is_told_so(guarded: Gateway) -> None:
     answer = ask(guarded.port, "GET", STEPUP)
     assert answer.status == 401

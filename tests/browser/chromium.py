@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 COMMAND: Final = next(filter(shutil.which, ("chromium", "chromium-headless-shell")), None)
-PATIENCE_S: Final = 15.0
+PATIENCE_S: Final = 30.0
 _FLAGS: Final = (
     "--remote-debugging-pipe", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -118,6 +118,7 @@ class Tab:
         self._session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # a key serves the page in front alone
 
     def call(self, method: str, **params: Any) -> Any:
         return self._browser.call(method, self._session, **params)
@@ -174,7 +175,7 @@ class Tab:
         return str(self.value(f"({_TEXT})()"))
 
     def click(self, selector: str) -> None:
-        """Waits for an element that can be clicked, and clicks in its middle."""
+        """Waits for the whole page and an element that can be clicked, and clicks in its middle."""
         found = f"({_DEEP})({json.dumps(selector)})"
         self.wait(f"(({_REACH}))({found})")
         x, y = self.value(f"({_MIDDLE})({found})")
@@ -229,6 +230,12 @@ class Tab:
     def close(self) -> None:
         self._browser.call("Target.disposeBrowserContext", browserContextId=self._context)
 
+    def __enter__(self) -> Tab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 _TEXT: Final = """() => {
   const texts = [document.body.innerText];
@@ -237,7 +244,7 @@ _TEXT: Final = """() => {
   return texts.join("\\n");
 }"""
 _REACH: Final = """(element) => {
-  if (!element || element.disabled) return false;
+  if (!element || element.disabled || document.readyState !== "complete") return false;
   element.scrollIntoView({ block: "center", behavior: "instant" });
   const box = element.getBoundingClientRect();
   const at = element.getRootNode().elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
 from tests.browser.chromium import Browser, Tab
+from tests.browser.walk import at, tab_of
 from tests.visitor import STEPUP, Visitor
 
+pytestmark = pytest.mark.xdist_group("browser")
 FRONT = "/assets/front.html"
 WHY = "client asked for a call"
 SHOWN = "document.getElementById('mobile').textContent"
-
-
-def tab_of(browser: Browser, who: Visitor, **look: Any) -> Tab:
-    """A browser in which they are signed in to the CRM."""
-    tab = browser.tab(**look)
-    tab.sign_in(f"http://localhost:{who.gateway.port}", "crm_session", who.token)
-    return tab
-
-
-def at(who: Visitor, path: str) -> str:
-    return f"http://localhost:{who.gateway.port}{path}"
 
 
 def truth(who: Visitor) -> str:
@@ -36,93 +26,104 @@ def masked(tab: Tab) -> str:
 
 
 def test_s07_masked_a_touch_clear_and_masked_again(browser: Browser, rm: Visitor) -> None:
-    tab = tab_of(browser, rm)
-    tab.add_key()
-    tab.go(at(rm, f"{STEPUP}factors/add?kind=webauthn&lang=en"))
-    tab.type("#label", "yellow key")
-    tab.type("#code", rm.code())
-    tab.press("Enter")
-    tab.click("[data-create]")
-    tab.see("The factor was added.")
-    assert "yellow key" in tab.text
+    with tab_of(browser, rm) as tab:
+        tab.add_key()
+        tab.go(at(rm, f"{STEPUP}factors/add?kind=webauthn&lang=en"))
+        tab.type("#label", "yellow key")
+        tab.type("#code", rm.code())
+        tab.press("Enter")
+        tab.click("[data-create]")
+        tab.see("The factor was added.")
+        assert "yellow key" in tab.text
 
-    tab.go(at(rm, FRONT))
-    masked(tab)
-    tab.click("#show")
-    tab.see("mobile")
-    tab.click("dialog button.main")
-    tab.wait(f"{SHOWN} === {json.dumps(truth(rm))}")
-    assert tab.value("document.getElementById('show').hidden")
-    tab.click("#again")
-    masked(tab)
-    tab.click("#show")  # the grant had one read
-    tab.see("Use a security key or passkey")
-    tab.press("Escape")
-    assert masked(tab)
-    leaves = rm.gateway.leaves()
-    issued = [leaf for leaf in leaves if leaf["action"] == "stepup:grant:issue"]
-    assert issued[-1]["about"]["kind"] == "webauthn"
-    assert tab.complaints() == []
-    tab.close()
+        tab.go(at(rm, FRONT))
+        masked(tab)
+        tab.click("#show")
+        tab.see("mobile")
+        tab.click("dialog button.main")
+        tab.wait(f"{SHOWN} === {json.dumps(truth(rm))}")
+        assert tab.value("document.getElementById('show').hidden")
+        tab.click("#again")
+        masked(tab)
+        tab.click("#show")  # the grant had one read
+        tab.see("Use a security key or passkey")
+        tab.press("Escape")
+        assert masked(tab)
+        leaves = rm.gateway.leaves()
+        issued = [leaf for leaf in leaves if leaf["action"] == "stepup:grant:issue"]
+        assert issued[-1]["about"]["kind"] == "webauthn"
+        assert tab.complaints() == []
 
 
 def test_masked_a_code_clear_and_masked_again(browser: Browser, rm: Visitor) -> None:
-    tab = tab_of(browser, rm)
-    tab.go(at(rm, FRONT))
-    masked(tab)
-    tab.click("#show")
-    tab.type("dialog #code", rm.wrong())
-    tab.press("Enter")
-    tab.see("Not accepted.")
-    rm.minutes_later()
-    tab.value("document.activeElement.shadowRoot.querySelector('#code').value = ''")
-    tab.type("dialog #code", rm.code())
-    tab.press("Enter")
-    tab.wait(f"{SHOWN} === {json.dumps(truth(rm))}")
-    tab.click("#again")
-    masked(tab)
-    assert tab.complaints() == []
-    tab.close()
+    with tab_of(browser, rm) as tab:
+        tab.go(at(rm, FRONT))
+        masked(tab)
+        tab.click("#show")
+        tab.type("dialog #code", rm.wrong())
+        tab.press("Enter")
+        tab.see("Not accepted.")
+        rm.minutes_later()
+        tab.value("document.activeElement.shadowRoot.querySelector('#code').value = ''")
+        tab.type("dialog #code", rm.code())
+        tab.press("Enter")
+        tab.wait(f"{SHOWN} === {json.dumps(truth(rm))}")
+        tab.click("#again")
+        masked(tab)
+        assert tab.complaints() == []
 
 
 def test_a_window_hands_its_grant_to_the_page_that_opened_it(browser: Browser, rm: Visitor) -> None:
-    tab = tab_of(browser, rm)
-    tab.go(at(rm, FRONT))
-    masked(tab)
-    tab.value(f"""
-      window.told = null;
-      addEventListener("message", (event) => {{
-        if (event.origin === location.origin) window.told = event.data;
-      }});
-      window.open({json.dumps(rm.offered())}, "stepup"); 0""")
-    window = tab.other()
-    window.type("#reason", WHY)
-    window.type("#code", rm.code())
-    window.press("Enter")
-    told = tab.wait("window.told")
-    assert told["type"] == "privguard-grant"
-    shown = rm.look(told["grant"])
-    assert shown.json()["client"]["mobile"] == truth(rm)
-    assert rm.look(told["grant"]).status == 401  # spent
-    tab.close()
+    with tab_of(browser, rm) as tab:
+        tab.go(at(rm, FRONT))
+        masked(tab)
+        tab.value(f"""
+          window.told = null;
+          addEventListener("message", (event) => {{
+            if (event.origin === location.origin) window.told = event.data;
+          }});
+          window.open({json.dumps(rm.offered())}, "stepup"); 0""")
+        window = tab.other()
+        window.type("#reason", WHY)
+        window.type("#code", rm.code())
+        window.press("Enter")
+        told = tab.wait("window.told")
+        assert told["type"] == "privguard-grant"
+        shown = rm.look(told["grant"])
+        assert shown.json()["client"]["mobile"] == truth(rm)
+        assert rm.look(told["grant"]).status == 401  # spent
+
+
+def test_a_page_that_leads_back_leaves_its_grant_to_the_tab(browser: Browser, rm: Visitor) -> None:
+    taken = "import('/_privguard/privguard.js').then((module) => module.taken())"
+    with tab_of(browser, rm) as tab:
+        tab.go(at(rm, f"{rm.offered()}&return_to={FRONT}&lang=en"))
+        tab.type("#reason", WHY)
+        tab.type("#code", rm.code())
+        tab.press("Enter")
+        tab.see("Granted")
+        tab.click("[data-return]")
+        masked(tab)
+        told = tab.value(taken)
+        assert rm.look(told["grant"]).json()["client"]["mobile"] == truth(rm)
+        assert tab.value(taken) is None
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_a_code_without_javascript(browser: Browser, rm: Visitor, lang: str) -> None:
-    tab = tab_of(browser, rm, script=False)
-    tab.go(at(rm, f"{rm.offered()}&return_to=/assets/front.html&lang={lang}"))
-    tab.type("#reason", WHY)
-    tab.type("#code", rm.wrong())
-    tab.press("Enter")
-    tab.see({"en": "Not accepted.", "zh": "验证未通过。"}[lang])
-    rm.minutes_later()
-    tab.type("#code", rm.code())
-    tab.press("Enter")
-    tab.see({"en": "holds for 5 minutes, 1 answer", "zh": "有效期：5 分钟，1 次"}[lang])
-    told = json.loads(tab.value("document.getElementById('grant').dataset.grant"))
-    assert told["grant"] not in tab.text
-    assert rm.look(told["grant"]).json()["client"]["mobile"] == truth(rm)
-    assert rm.look(told["grant"]).status == 401
-    tab.click("main p:last-child a")
-    tab.wait("location.pathname === '/assets/front.html'")
-    tab.close()
+    with tab_of(browser, rm, script=False) as tab:
+        tab.go(at(rm, f"{rm.offered()}&return_to=/assets/front.html&lang={lang}"))
+        tab.type("#reason", WHY)
+        tab.type("#code", rm.wrong())
+        tab.press("Enter")
+        tab.see({"en": "Not accepted.", "zh": "验证未通过。"}[lang])
+        rm.minutes_later()
+        tab.type("#code", rm.code())
+        tab.press("Enter")
+        tab.see({"en": "holds for 5 minutes, 1 answer", "zh": "有效期：5 分钟，1 次"}[lang])
+        told = json.loads(tab.value("document.getElementById('grant').dataset.grant"))
+        assert told["grant"] not in tab.text
+        assert rm.look(told["grant"]).json()["client"]["mobile"] == truth(rm)
+        assert rm.look(told["grant"]).status == 401
+        tab.click("main p:last-child a")
+        tab.wait("location.pathname === '/assets/front.html'")

@@ -157,16 +157,17 @@ class Front:
         lang = {"lang": visit.query["lang"]} if "lang" in visit.query else {}
         return self.onward(f"{AT}{path}?{urlencode({'done': what, **lang})}")
 
-    def described(self, words: Words, error: PrivguardError | None) -> tuple[str, str]:
-        """An error for a reader: in their language, and the detail in English where that adds something."""
+    def described(self, words: Words, error: PrivguardError | None) -> tuple[str, tuple[str, str]]:
+        """An error for a reader: what, and the detail with its language where that adds something."""
+        nothing = "", words.lang
         if error is None:
-            return "", ""
+            return "", nothing
         if isinstance(error, UnsaidError):
-            return words(error.key), ""
+            return words(error.key), nothing
         key = f"problem.{error.problem}"
         known = words.has(key)
         plain = isinstance(error, FactorRefusedError | UnauthenticatedError) or error.status >= 500
-        return words(key if known else "problem.other"), "" if plain else error.detail
+        return words(key if known else "problem.other"), nothing if plain else words.detail(error.detail)
 
     # inside
 

@@ -32,7 +32,7 @@ def start_or_verify(front: Front, granting: Granting, enrolment: Enrolment) -> P
             asked_for=text,
             scope=asked.challenge.scope,
             clients=clients_of(asked.challenge.scope),
-            say={kind: missing[kind] for kind in _IN_WORDS if kind in missing},
+            say={kind: visit.words.detail(missing[kind]) for kind in _IN_WORDS if kind in missing},
             unmet=[f"{kind}: {detail}" for kind, detail in missing.items() if kind not in _IN_WORDS],
             ways=_ways(enrolment, visit, asked, text),
             return_to=_return_to(visit),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -13,10 +14,15 @@ _FILES: Final = Path(__file__).with_name("words")
 
 
 class Words(Struct, frozen=True):
-    """One language's texts; ``lang`` is a BCP 47 tag."""
+    """One language's texts; ``lang`` is a BCP 47 tag.
+
+    Attributes:
+        details: what an English detail of an error or rule reads like, and what it says in this language.
+    """
 
     lang: str
     texts: Mapping[str, str]
+    details: tuple[tuple[re.Pattern[str], str], ...]
 
     def __call__(self, key: str, **values: object) -> str:
         """The text of a key, with its values put in."""
@@ -33,9 +39,23 @@ class Words(Struct, frozen=True):
     def has(self, key: str) -> bool:
         return key in self.texts
 
+    def detail(self, english: str) -> tuple[str, str]:
+        """A detail in this language, or as it is; with the language that it then is in."""
+        for pattern, text in self.details:
+            if found := pattern.fullmatch(english):
+                return text.format_map(found.groupdict()), self.lang
+        return english, "en"
+
 
 def _read(lang: str) -> Words:
-    return Words(lang, tomllib.loads((_FILES / f"{lang}.toml").read_text("utf-8")))
+    texts: dict[str, Any] = tomllib.loads((_FILES / f"{lang}.toml").read_text("utf-8"))
+    details = texts.pop("details", {})
+    return Words(lang, texts, tuple((_pattern(english), text) for english, text in details.items()))
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    """``{name}`` in it stands for anything."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(english)))
 
 
 WORDS: Final = {lang: _read(lang) for lang in ("en", "zh")}

@@ -42,6 +42,18 @@ def test_every_key_is_in_use() -> None:
     assert [key for key in WORDS["en"].texts if not used(key)] == []
 
 
+def test_every_detail_that_is_translated_stands_in_the_code() -> None:
+    root = Path(gateway.__file__).parent.parent
+    code = "".join(file.read_text() for file in root.rglob("*.py"))
+    plain = re.sub(r"\{[^{}]*\}", "{}", code)
+    for pattern, text in WORDS["zh"].details:
+        english = re.sub(r"\(\?P<\w+>\.\+\?\)", "{}", pattern.pattern).replace("\\", "")
+        assert english in plain, english
+        assert values(text) == set(pattern.groupindex)
+    assert WORDS["zh"].detail("at least 10 characters") == ("至少 10 个字", "zh")
+    assert WORDS["zh"].detail("something else") == ("something else", "en")
+
+
 @pytest.mark.parametrize(
     ("asked", "kept", "accepted", "expected"),
     [

@@ -65,6 +65,8 @@ if (grant) {
       grant.textContent = grant.dataset.handed;
       setTimeout(() => window.close(), 1500);
     }
+  } else if (document.querySelector("[data-return]")) {
+    sessionStorage.setItem("privguard-grant", JSON.stringify(told)); // of this tab and origin; see taken()
   }
 }
 

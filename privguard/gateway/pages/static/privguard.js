@@ -63,6 +63,13 @@ export function reveal(input, fields, { purpose, reason, ticket, ...init } = {})
   return fetch(input, { ...init, headers });
 }
 
+/** The grant of a page of step-up that this tab came back from (`return_to`), once; null where there is none. */
+export function taken() {
+  const told = sessionStorage.getItem("privguard-grant");
+  sessionStorage.removeItem("privguard-grant");
+  return JSON.parse(told);
+}
+
 /** Whether clear values could be had of what a masked answer shows. */
 export function revealable(answer) {
   return (answer.headers.get("Link") ?? "").includes('rel="privguard-stepup"');
@@ -291,7 +298,8 @@ class Dialog {
     const cancel = make("button", { type: "button" }, this.words.cancel);
     cancel.addEventListener("click", () => this.box.close());
     const form = make("form", { method: "dialog" }, make("h2", { id: "title" }, title), ...parts, this.alert);
-    if (submit) form.append(make("button", { className: "main" }, submit));
+    const main = parts.some((part) => part.className === "main") ? "" : "main";
+    if (submit) form.append(make("button", { className: main }, submit));
     form.append(cancel);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
