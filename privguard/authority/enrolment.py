@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from privguard.authority.granting import Granting
+from privguard.authority.granting import RESET, Granting
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Proven, Prover, Site, credential
 from privguard.crypto.envelope import joined
@@ -188,6 +188,14 @@ class Enrolment:
         self._write(
             actor, "stepup:factor:remove", found, together(proven.take, self._factors.remove([one])), proof
         )
+
+    def ask_reset(self, actor: Principal) -> str:
+        """Asks, for who lost their factors, that all be removed; the request's name, for who may approve it.
+
+        Raises:
+            AccessDeniedError: there is nobody who could approve it.
+        """
+        return self._granting.request_reset(actor, replace(self.scope(actor, RESET), purpose=actor.id))
 
     def invite(self, by: Principal, actor: str, tenant: str) -> str:
         """A code by which somebody without any factor enrols the first one; told once.

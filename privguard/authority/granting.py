@@ -247,11 +247,16 @@ class Granting:
     def request_reset(self, by: Principal, scope: Scope) -> str:
         """Asks that somebody's factors be removed (``scope.purpose`` names them); its name, to be approved.
 
+        Of one who has asked for the same already it is the same.
+
         Raises:
             AccessDeniedError: there is nobody who could approve it.
         """
         if not self._reset_role:
             raise AccessDeniedError("Nobody may approve a reset: name the role in [stepup] reset_role.")
+        for each in self._grants.waiting(by.tenant, self._now_us()):
+            if (each.scope.action, each.scope.actor, each.scope.purpose) == (RESET, by.id, scope.purpose):
+                return each.name
         now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
         grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), replace(scope, action=RESET))
         claim = self._grants.issue(
@@ -276,7 +281,8 @@ class Granting:
             each
             for each in self._grants.waiting(approver.tenant, self._now_us())
             if each.approvers <= approver.roles
-            and each.scope.actor != approver.id
+            and approver.id != each.scope.actor
+            and not (each.scope.action == RESET and approver.id == each.scope.purpose)
             and each.scope.session != approver.session
         ]
 

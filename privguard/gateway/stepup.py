@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from privguard.asgi.canonical import read_target
 from privguard.authority.enrolment import Enrolment
-from privguard.authority.granting import Granting, Issued
+from privguard.authority.granting import APPROVE_S, Granting, Issued
 from privguard.errors import (
     AccessDeniedError,
     FactorRefusedError,
@@ -75,6 +75,10 @@ class ConfirmBody(Struct, frozen=True, forbid_unknown_fields=True):
 class ProofBody(Struct, frozen=True, forbid_unknown_fields=True):
     challenge_id: str
     proof: Proof
+
+
+class ResetBody(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
 
 
 class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -284,6 +288,11 @@ def add_stepup(
         answer = msgspec.json.encode(said.attestation).decode()
         enrolment.confirm(actor, name, code=said.code, answer=answer)
         return {"state": "active"}
+
+    @route("POST", "resets", ResetBody, 202)
+    def reset(actor: Principal, _said: ResetBody) -> object:
+        """Asks for the reset of one's own factors, by who lost them."""
+        return {"request": enrolment.ask_reset(actor), "expires_in": APPROVE_S}
 
     @route("DELETE", "factors/{name}", ProofBody)
     def remove(actor: Principal, said: ProofBody, name: str) -> object:

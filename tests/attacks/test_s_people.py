@@ -289,6 +289,31 @@ def test_s15_factors_are_reset_by_two_people(staff: dict[str, KeyHolder], guarde
     lost.enrol()
 
 
+def test_s15_who_lost_their_factors_asks_and_another_approves(
+    staff: dict[str, KeyHolder], guarded: Gateway
+) -> None:
+    compliance = staff["comp.he"]
+    compliance.minutes_later()
+    lost = Person(guarded, "teller.wu").sign_in()
+    lost.enrol()
+    asked = lost.ask("POST", f"{API}resets", {})
+    assert asked.status == 202, asked
+    name = asked.json()["request"]
+    assert lost.ask("POST", f"{API}resets", {}).json()["request"] == name
+    assert decide(lost, name, approve=True).status == 403
+    own = compliance.ask("POST", f"{API}resets", {}).json()["request"]
+    assert own not in [each["name"] for each in approvals(compliance)]
+    assert decide(compliance, own, approve=True).status == 403
+    compliance.minutes_later()
+    assert decide(compliance, name, approve=True).status == 200
+    assert lost.ask("GET", f"{API}factors").json()["factors"] == []
+
+
+def approvals(who: Person) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = who.ask("GET", f"{API}approvals").json()["approvals"]
+    return found
+
+
 def test_s16_a_seed_that_was_moved_to_another_row_does_not_open(
     staff: dict[str, KeyHolder], guarded: Gateway
 ) -> None:

@@ -25,6 +25,7 @@ _PAGES: Final[dict[str, Callable[[Front, Granting, Enrolment], Page]]] = {
     "factors/add": factors.add,
     "factors/confirm": factors.confirm,
     "factors/remove": factors.remove,
+    "factors/lost": factors.lost,
     "approvals": approvals.listed,
     "approvals/decide": approvals.decide,
 }

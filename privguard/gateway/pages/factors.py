@@ -15,7 +15,7 @@ from privguard.gateway.pages.front import Front, Page, Visit
 from privguard.gateway.pages.proofs import Ways, again, answer_of, proof_of, sent, ways
 from privguard.stepup.factor import Proof
 
-_DONE: Final = ("added", "removed")
+_DONE: Final = ("added", "removed", "asked")
 
 
 def listed(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
@@ -92,6 +92,19 @@ def remove(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
             return show(replace(visit, notice="proof.sent"))
         enrolment.remove(visit.actor, visit.said("factor"), text=text, proof=proof_of(visit))
         return front.done(visit, "factors", "removed")
+
+    return Page(show, act)
+
+
+def lost(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
+    """``factors/lost``: who has none left asks that they be reset."""
+
+    def show(visit: Visit) -> Response:
+        return front.page(visit, "lost.html", mine=enrolment.mine(visit.actor))
+
+    def act(visit: Visit) -> Response:
+        enrolment.ask_reset(visit.actor)
+        return front.done(visit, "factors", "asked")
 
     return Page(show, act)
 
