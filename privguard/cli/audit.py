@@ -52,6 +52,7 @@ _LISTS = {
     "rule": "id of a rule that decided",
     "field": "path of a field that left clear",
     "system": "the guarded system",
+    "risk": "how unusual it was: low, raised, high, severe, rule or unknown",
 }
 
 
@@ -118,6 +119,9 @@ def tail(config: Path, as_json: bool, count: int, **asked: Any) -> None:
 @json_option
 def show(config: Path, as_json: bool, entry: str, tenant: str) -> None:
     """One entry, by index or event id, with its detail and the clients' names as far as keys still are."""
+    from privguard.anomaly.explain import clears, sentence
+    from privguard.oversight.alarms import evidence_of
+
     with _trail(config) as trail:
         shown = trail.show(entry, tenant)
     names = {token: f"{client.kind} {client.id}" for token, client in shown.clients.items()}
@@ -133,6 +137,9 @@ def show(config: Path, as_json: bool, entry: str, tenant: str) -> None:
         click.echo("detail: erased, or kept elsewhere")
     for name, text in shown.detail or ():
         click.echo(f"{name}: {text}")
+    if (risk := shown.parts[0].leaf.risk) is not None:
+        for reason in evidence_of(risk.why):
+            click.echo(f"unusual: {sentence(reason)} Cleared by {clears(reason)}.")
 
 
 @audit.command()
@@ -271,7 +278,10 @@ def _filter(asked: dict[str, Any]) -> Filter:
     try:
         return msgspec.convert(asked, Filter)
     except msgspec.ValidationError:
-        raise click.UsageError("An outcome is permitted, denied, challenged, aborted or intent.") from None
+        raise click.UsageError(
+            "An outcome is permitted, denied, challenged, aborted or intent; "
+            "a risk is low, raised, high, severe, rule or unknown."
+        ) from None
 
 
 def _print(entries: Iterable[Entry], as_json: bool) -> None:
@@ -294,6 +304,7 @@ def _print(entries: Iterable[Entry], as_json: bool) -> None:
             ("clear", row.clear),
             ("masked", row.masked),
             ("clients", str(len(row.clients.split()) or "")),
+            ("risk", "" if row.risk == "low" else f"{row.risk} ({row.why})" if row.why else row.risk),
         )
         said += [f"{name}: {value}" for name, value in named if value]
         click.echo("  ".join(part for part in said if part))

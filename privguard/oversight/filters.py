@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from privguard.anomaly import Level
 from privguard.audit.record import Group, Leaf
 from privguard.errors import MalformedRequestError
 from privguard.model import Outcome, SubjectRef
@@ -25,6 +26,7 @@ class Filter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         action: ``source:subject:verb``, or its beginning up to a colon.
         field: paths, one of which left clear.
         rule: ids, one of which decided.
+        risk: levels; an entry of which nobody judged how unusual it was has none.
         client: the one client whose entries these are.
         since_us, until_us: log time in microseconds, UTC; ``until_us`` is not included.
     """
@@ -38,6 +40,7 @@ class Filter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rule: tuple[str, ...] = ()
     field: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
+    risk: tuple[Level, ...] = ()
     client: SubjectRef | None = None
     since_us: int | None = None
     until_us: int | None = None
@@ -56,6 +59,7 @@ class Filter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             and (not self.outcome or leaf.outcome in self.outcome)
             and (not self.purpose or leaf.purpose in self.purpose)
             and (not self.system or leaf.system in self.system)
+            and (not self.risk or (leaf.risk is not None and leaf.risk.level in self.risk))
             and (not self.role or not set(self.role).isdisjoint(leaf.roles))
             and (not self.rule or not set(self.rule).isdisjoint(rules(leaf)))
             and (not self.field or any(_clear(group, self.field) for group in shown(leaf)))

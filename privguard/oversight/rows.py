@@ -19,6 +19,7 @@ class Row(Struct, frozen=True):
         time: log time, ISO 8601, UTC.
         clients: tokens of those who stand in the entry.
         clear, masked: paths of fields that left so; ``masked`` counts tokens too.
+        risk, why: how unusual it was, and the causes, strongest first.
     """
 
     index: int
@@ -38,6 +39,8 @@ class Row(Struct, frozen=True):
     status: int
     problem: str
     mode: str
+    risk: str
+    why: str
     event: str
 
 
@@ -66,6 +69,8 @@ def row_of(entry: Entry) -> Row:
         status=leaf.status,
         problem=leaf.problem,
         mode=leaf.mode,
+        risk=leaf.risk.level if leaf.risk is not None else "",
+        why=_joined(reason.cause for reason in leaf.risk.why) if leaf.risk is not None else "",
         event=leaf.id,
     )
 

@@ -60,6 +60,8 @@ def event_of(index: int, leaf: Leaf, origin: str, version: str) -> dict[str, Any
             "system": leaf.system,
             "mode": leaf.mode,
             "policy": leaf.policy,
+            "risk": leaf.risk.level if leaf.risk is not None else "",
+            "why": [reason.cause for reason in leaf.risk.why] if leaf.risk is not None else [],
             "groups": [
                 {
                     "resource": group.resource,

@@ -156,6 +156,7 @@ def test_a_burst_asks_for_a_second_factor_and_is_known_by_replay_and_restart(
     manager: Person, watched: Gateway
 ) -> None:
     asks_and_goes_on(manager, watched)
+    is_found(watched)
     replays(watched)
     restarts(manager, watched)
 
@@ -181,6 +182,19 @@ def asks_and_goes_on(manager: Person, watched: Gateway) -> None:
     header = {"Privguard_Grant": f'"{met.json()["grant"]}"'}
     assert manager.ask("GET", f"/clients/{client}", **header).status == 200
     assert manager.ask("GET", f"/clients/{client}").status == 401
+
+
+def is_found(watched: Gateway) -> None:
+    """By its risk, with its reasons in words."""
+    asked = ("--config", watched.config)
+    found = privguard("audit", "search", "--risk", "high", "--risk", "severe", *asked).stdout.decode()
+    first = found.splitlines()[0]
+    assert "challenged" in first
+    assert "risk: " in first
+    shown = privguard("audit", "show", first.split()[0], *asked).stdout.decode()
+    assert "unusual: " in shown
+    assert "Cleared by" in shown
+    assert privguard("audit", "search", "--risk", "enormous", *asked).returncode == 2
 
 
 def replays(watched: Gateway) -> None:
