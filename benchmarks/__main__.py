@@ -1,12 +1,14 @@
-"""`python -m benchmarks [--quick] [names…]`: measure side by side and write `benchmarks/results.json`.
+"""`python -m benchmarks [--quick] [--full] [names…]`: measure side by side, write results.json.
 
-Only a full run of everything replaces README's table.
+A run of some keeps the rows of the others. Only a full run of everything replaces README's table.
 """
 
 import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from benchmarks import growth, key_rotation, log_append, memory, results, stages, startup, stepup, throughput
@@ -28,14 +30,19 @@ def main() -> int:
     """Run the named benchmarks, or all; 0 when done, 2 when the call was wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; figures are rough")
+    parser.add_argument("--full", action="store_true", help="growth goes on to ten million events")
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(_BENCHES)}; default: all")
     args = parser.parse_args()
     if unknown := set(args.names) - set(_BENCHES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(_BENCHES)}")
     if not sys.platform.startswith("linux"):
         parser.error("CPU and memory are read from /proc: run this on Linux")
-    measured = _measure(args.names or list(_BENCHES), args.quick)
-    results.write_json(measured, ROOT / "benchmarks/results.json")
+    benches = {**_BENCHES, "growth": partial(growth.measure, full=args.full)}
+    measured = _measure({name: benches[name] for name in args.names or benches}, args.quick)
+    if "growth" in (args.names or benches):
+        print(f"\n{growth.table(measured.rows)}")
+    file = ROOT / "benchmarks/results.json"
+    results.write_json(results.merged(measured, file) if args.names else measured, file)
     print(f"\n{results.table(measured)}\n\nbenchmarks/results.json written")
     if args.quick or args.names:
         print("README.md keeps its table: only a full run of everything replaces it")
@@ -44,16 +51,18 @@ def main() -> int:
     return 0
 
 
-def _measure(names: list[str], quick: bool) -> results.Results:
+def _measure(
+    benches: Mapping[str, Callable[[bool, Path], list[results.Row]]], quick: bool
+) -> results.Results:
     found = results.Results(results.machine(quick), [])
     CACHE.mkdir(exist_ok=True)
     folder = Path(
         tempfile.mkdtemp(prefix="run-", dir=CACHE)
     )  # on the project's own disk: a memory disk makes fsync free
     try:
-        for name in names:
+        for name, measure in benches.items():
             print(f"{name} …", flush=True)
-            found.rows.extend(_BENCHES[name](quick, folder))
+            found.rows.extend(measure(quick, folder))
     finally:
         shutil.rmtree(folder)
     return found

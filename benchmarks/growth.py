@@ -1,4 +1,4 @@
-"""How the log's costs grow with it: append, verify, proofs and reports at 10,000 entries, and ten times more.
+"""How the log's costs grow with it: at 10,000 entries, at ten times and a hundred times more, and so on.
 
 One log is grown from size to size in bulk: the same rows as an append makes of each entry, by the same
 statements, but 20,000 entries a transaction, and without sealing keys that are there. The last entries before
@@ -8,6 +8,7 @@ each size, the clients' keys, maps and looks at the trail come the ordinary way.
 import os
 import random
 import shutil
+import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -43,20 +44,38 @@ LIVE = 5_000
 REPORTS = (1_000, 10_000)
 """How many entries the clients have whose reports are timed; a log of 10,000 has none of the longer."""
 PAGE = 50
+_AT = "log, SQLite, at "
 
 
-def measure(quick: bool, folder: Path) -> list[Row]:
-    """Rows of each size."""
-    sizes = (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000, 10_000_000)
+def measure(quick: bool, folder: Path, *, full: bool = False) -> list[Row]:
+    """Rows of each size; ``full`` goes on to ten million, which takes half an hour and 20 GB."""
+    sizes = (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000, *([10_000_000] if full else []))
     keys, place = parse(new_keyring(os.urandom)), folder / "growth"
     url, rows = f"sqlite+aiosqlite:///{place}/log.db", list[Row]()
     schema.upgrade(url)
     for size in sizes:
         clients = [CLIENTS + 10 * len(rows) + at for at, length in enumerate(REPORTS) if 2 * length <= size]
         _grow(url, keys, size - LIVE, clients)
-        rows += _costs(url, keys, f"log, SQLite, at {size:,} events", clients)
+        rows += _costs(url, keys, f"{_AT}{size:,} events", clients)
+        rows.append(row(f"{_AT}{size:,} events: database", "MB", [_megabytes(place / "log.db")]))
     shutil.rmtree(place)
     return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as one table in Markdown: a line for each cost, a column for each size."""
+    cells: dict[str, dict[str, str]] = {}
+    sizes = dict[str, None]()
+    for each in rows:
+        if each.name.startswith(_AT) and each.median is not None:
+            size, _, cost = each.name.removeprefix(_AT).partition(" events: ")
+            sizes[size] = None
+            cells.setdefault(f"{cost} ({each.unit})", {})[size] = f"{each.median:,.10g}"
+    lines = [f"| Events in the log | {' | '.join(sizes)} |", f"| --- |{' ---: |' * len(sizes)}"]
+    lines += [
+        f"| {cost} | {' | '.join(found.get(size, '–') for size in sizes)} |" for cost, found in cells.items()
+    ]
+    return "\n".join(lines)
 
 
 def _grow(url: str, keys: Keyring, size: int, probes: Sequence[int]) -> None:
@@ -145,9 +164,20 @@ def _costs(url: str, keys: Keyring, name: str, probes: Sequence[int]) -> list[Ro
             rows += [
                 row(f"{name}: first page of {length:,} entries of a client", "ms", first),
                 row(f"{name}: report of {length:,} entries in full", "ms", whole),
+                row(
+                    f"{name}: report of {length:,} entries, each",
+                    "µs",
+                    [each / length * 1e3 for each in whole],
+                ),
             ]
     rate = size / _ms(partial(_verified, url, size, root)) * 1e3
     return [*rows, row(f"{name}: verify", "events/s", [rate])]
+
+
+def _megabytes(file: Path) -> float:
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return file.stat().st_size / 1e6
 
 
 def _ms(work: Callable[[], object]) -> float:

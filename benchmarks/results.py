@@ -75,6 +75,17 @@ def machine(quick: bool) -> dict[str, str | int | float]:
     }
 
 
+def merged(fresh: Results, path: Path) -> Results:
+    """What a file holds of the last full run, with the rows of a later one, which say when that was."""
+    if not path.exists():
+        return fresh
+    kept, names = msgspec.json.decode(path.read_bytes(), type=Results), {each.name for each in fresh.rows}
+    when = f"{fresh.machine['date']}, {fresh.machine['mode']}, load {fresh.machine['load_before']} before"
+    for each in fresh.rows:
+        each.note = each.note or when
+    return Results(kept.machine, [each for each in kept.rows if each.name not in names] + fresh.rows)
+
+
 def write_json(results: Results, path: Path) -> None:
     """Write `results.json`, indented."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
