@@ -208,6 +208,8 @@ class Granting:
         secret = base64.urlsafe_b64encode(self._core.entropy.token(GRANT_BYTES)).rstrip(b"=").decode()
         grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
         waits = bool(asked.approvers)
+        if waits:
+            grant = replace(grant, scope=replace(scope, reason=reason))
         ttl = self._holds(asked)
         seconds = APPROVE_S if waits else ttl
         claims: list[Claim] = [proven.take] if proven is not None else []

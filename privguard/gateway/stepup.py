@@ -338,6 +338,7 @@ def waiting_view(each: Standing) -> dict[str, object]:
         "fields": scope.fields,
         "purpose": scope.purpose,
         "ticket": scope.ticket,
+        "reason": scope.reason,
         "until": each.until_us // 1_000_000,
     }
 

@@ -22,6 +22,7 @@ class Scope(Struct, frozen=True):
         fields: paths that may be asked for in clear; none for a gate.
         clients: whose records; none for a bulk answer, which is bounded by its rule.
         policy: digest of the policy version (M13).
+        reason: what the actor says, for who has to approve it; empty where nobody has to.
     """
 
     tenant: str
@@ -37,6 +38,7 @@ class Scope(Struct, frozen=True):
     clients: tuple[SubjectRef, ...]
     ticket: str = ""
     break_glass: bool = False
+    reason: str = ""
 
 
 class Grant(Struct, frozen=True):

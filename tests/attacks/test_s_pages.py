@@ -233,13 +233,14 @@ def test_s09_a_request_is_decided_by_somebody_else_on_their_page(guarded: Gatewa
     officer.enrol()
     officer.enrol_key()
     case = {"Privguard_Purpose": "aml_case", "Privguard_Ticket": '"AML-17"', "Privguard_Reveal": "id_no"}
+    case["Privguard_Reason"] = '"two accounts, one address"'
     waits = officer.meet_by_key(officer.ask("GET", "/clients/1", **case).json()["challenge_id"]).json()
     target = f"{STEPUP}approvals/decide?name={waits['name']}"
     assert "No request" in officer.open(STEPUP).text
     assert officer.open(target).answer.status == 403
     assert "1 request waits for you." in lead.open(STEPUP).text
     page = lead.open(target)
-    for said in ("aml.zhao", "client 1", "id_no", "aml_case", "AML-17", "aml-reveal"):
+    for said in ("aml.zhao", "client 1", "id_no", "aml_case", "AML-17", "aml-reveal", "one address"):
         assert said in page.text, said
         assert said in lead.open(f"{STEPUP}approvals").text, said
     lead.minutes_later()

@@ -84,3 +84,18 @@ def rm(_rm: Visitor) -> Visitor:
     with _rm.store() as store:
         store.execute("DELETE FROM factor WHERE actor = ? AND id <> ?", (_rm.name, _rm.factor))
     return _rm
+
+
+@pytest.fixture(scope="session")
+def lead(door: Gateway) -> Visitor:
+    person = Visitor(door, "amllead.gao").sign_in()
+    person.enrol()
+    return person
+
+
+@pytest.fixture(scope="session")
+def officer(door: Gateway) -> Visitor:
+    person = Visitor(door, "aml.zhao", origin=f"http://localhost:{door.port}").sign_in()
+    person.enrol()
+    person.enrol_key()
+    return person

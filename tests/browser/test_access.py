@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.stepup import KeyHolder
 from tests.browser.chromium import Browser, Tab
 from tests.browser.walk import at, decisions, dialog, tab_of, walk
-from tests.door import REPO, Gateway
+from tests.door import REPO
 from tests.visitor import STEPUP, Visitor
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -28,21 +27,6 @@ def axe() -> str:
     return AXE.read_text()
 
 
-@pytest.fixture(scope="module")
-def lead(door: Gateway) -> Visitor:
-    person = Visitor(door, "amllead.gao").sign_in()
-    person.enrol()
-    return person
-
-
-@pytest.fixture(scope="module")
-def officer(door: Gateway) -> KeyHolder:
-    person = KeyHolder(door, "aml.zhao", origin=f"http://localhost:{door.port}").sign_in()
-    person.enrol()
-    person.enrol_key()
-    return person
-
-
 def faults(tab: Tab, axe: str) -> Iterator[Any]:
     """What is wrong with the page as it is, in both themes and widths."""
     if tab.value("typeof axe") == "undefined":
@@ -56,7 +40,7 @@ def faults(tab: Tab, axe: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_no_page_has_a_serious_fault(
-    browser: Browser, rm: Visitor, lead: Visitor, officer: KeyHolder, axe: str, lang: str
+    browser: Browser, rm: Visitor, lead: Visitor, officer: Visitor, axe: str, lang: str
 ) -> None:
     found: dict[str, Any] = {}
 

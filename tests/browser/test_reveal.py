@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.attacks.stepup import API
 from tests.browser.chromium import Browser, Tab
 from tests.browser.walk import at, tab_of
 from tests.visitor import STEPUP, Visitor
@@ -107,6 +108,96 @@ def test_a_page_that_leads_back_leaves_its_grant_to_the_tab(browser: Browser, rm
         told = tab.value(taken)
         assert rm.look(told["grant"]).json()["client"]["mobile"] == truth(rm)
         assert tab.value(taken) is None
+
+
+def asking(tab: Tab, call: str) -> None:
+    """Calls the module; what came is in ``window.came``."""
+    tab.value(f"""
+      import("/_privguard/privguard.js").then((privguard) => {call})
+        .then(async (answer) => {{
+          window.came = {{ status: answer.status, body: await answer.json() }};
+        }}); 0""")
+
+
+def test_the_dialog_asks_why_in_chinese_and_opens_a_record(browser: Browser, rm: Visitor) -> None:
+    with tab_of(browser, rm) as tab:
+        tab.go(at(rm, FRONT))
+        tab.value("document.documentElement.lang = 'zh-CN'")
+        asking(tab, "privguard.reveal('/clients/1', ['mobile'])")
+        tab.see("请先说明事由")
+        tab.type("dialog #reason", '客户来电要求核对 "手机号码" 100%')
+        tab.press("Enter")
+        tab.type("dialog #code", rm.code())
+        tab.press("Enter")
+        assert tab.wait("window.came")["body"]["client"]["mobile"] == truth(rm)
+
+        rm.minutes_later()
+        tab.value("window.came = null")
+        asking(tab, "privguard.fetch('/clients/7')")  # a gate: not even masked without it
+        tab.see("整条记录")
+        tab.type("dialog #code", rm.code())
+        tab.press("Enter")
+        assert tab.wait("window.came")["status"] == 200
+
+        tab.value("window.came = null")
+        asking(tab, "privguard.reveal('/clients/1', ['email'], {reason: 'client asked for a call'})")
+        tab.see("取消")
+        tab.press("Escape")
+        assert tab.wait("window.came")["status"] == 401
+        assert tab.complaints() == []
+
+
+def test_the_dialog_takes_a_code_that_is_sent(browser: Browser, rm: Visitor) -> None:
+    begun = rm.begin("code", {"method": "totp", "code": rm.code()}, address="+8613900000002")
+    assert begun.status == 201, begun
+    file = rm.gateway.folder / "codes.ndjson"
+
+    def sent() -> str:
+        return str(json.loads(file.read_text().splitlines()[-1])["code"])
+
+    assert rm.ask("POST", f"{API}factors/{begun.json()['id']}", {"code": sent()}).status == 200
+    with rm.store() as store:
+        store.execute("UPDATE factor SET state = 'disabled' WHERE id = ?", (rm.factor,))
+    try:
+        with tab_of(browser, rm) as tab:
+            tab.go(at(rm, FRONT))
+            masked(tab)
+            before = sent()
+            tab.click("#show")
+            tab.click("dialog button[type=button]")
+            tab.see("A code is on its way.")
+            assert sent() != before
+            tab.type("dialog #code", sent())
+            tab.press("Enter")
+            tab.wait(f"{SHOWN} === {json.dumps(truth(rm))}")
+    finally:
+        with rm.store() as store:
+            store.execute("UPDATE factor SET state = 'active' WHERE id = ?", (rm.factor,))
+
+
+def test_the_dialog_goes_on_when_somebody_approved(browser: Browser, lead: Visitor, officer: Visitor) -> None:
+    case = "{purpose: 'aml_case', ticket: 'AML-17', reason: 'two accounts, one address'}"
+    with tab_of(browser, officer) as tab:
+        tab.add_key()
+        tab.go(at(officer, f"{STEPUP}factors/add?kind=webauthn&lang=en"))
+        officer.minutes_later()
+        tab.type("#code", officer.code())
+        tab.press("Enter")
+        tab.click("[data-create]")
+        tab.see("The factor was added.")
+        tab.go(at(officer, FRONT))
+        asking(tab, f"privguard.reveal('/clients/1', ['id_no'], {case})")
+        tab.click("dialog button.main")
+        tab.see("A second person has to approve this.")
+        waits = lead.ask("GET", f"{API}approvals").json()["approvals"][-1]
+        assert waits["reason"] == "two accounts, one address"
+        asked = {"action": "decide", "name": waits["name"]}
+        challenge = lead.ask("POST", f"{API}challenges", asked).json()["challenge_id"]
+        lead.minutes_later()
+        body = {"challenge_id": challenge, "proof": {"method": "totp", "code": lead.code()}, "approve": True}
+        assert lead.ask("POST", f"{API}approvals/{waits['name']}", body).status == 200
+        true = officer.gateway.upstream("rm.li", "GET", "/clients/1").json()["client"]["id_no"]
+        assert tab.wait("window.came")["body"]["client"]["id_no"] == true
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -34,6 +34,8 @@ def walk(tab: Tab, who: Visitor, lang: str) -> Iterator[str]:
     yield "start"
     go("factors")
     yield "factors"
+    go("factors/lost")
+    yield "lost"
     tab.add_key()
     go("factors/add?kind=webauthn")
     yield "add"

@@ -11,6 +11,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import pyotp
 import pytest
 from joserfc.jwk import ECKey
 
@@ -18,9 +19,11 @@ from privguard.config import JwtSettings, LoginSettings
 from privguard.errors import ConfigError
 from privguard.gateway.login import Login
 from privguard.testing import CountingEntropy, FrozenClock
+from tests.command import privguard
 from tests.door import Answer, Gateway, ask, free_port, make_gateway
 from tests.issuer import CLIENT, SECRET, Issuer, issuing
 from tests.recorder import POLICY, Recorder, crm, recording
+from tests.visitor import Seen
 
 IDENTITY = """
 [identity]
@@ -186,6 +189,17 @@ class Browser:
                     del self.jar[name]
         return answer
 
+    def fill(self, page: Answer, values: dict[str, str]) -> Seen:
+        """Sends a page's form with these values put in."""
+        form = Seen(page).form
+        sent = {
+            "Cookie": "; ".join(f"{name}={value}" for name, value in self.jar.items()),
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Sec-Fetch-Site": "same-origin",
+        }
+        body = urlencode({**form.values, **values})
+        return Seen(ask(self.door.port, "POST", form.action, body=body, headers=sent))
+
     def begin(self, return_to: str = "/") -> str:
         answer = self.get(f"/_privguard/login?{urlencode({'return_to': return_to})}")
         assert (answer.status, answer.headers["cache-control"]) == (303, "no-store")
@@ -349,3 +363,26 @@ def test_s10_settings_that_would_open_a_way_around_are_refused(changed: dict[str
     )
     with pytest.raises(ConfigError, match=r"\[identity\.jwt"):
         Login(jwt, login, FrozenClock(), CountingEntropy(), bytes(32), bytes(32))
+
+
+def test_a_grant_of_the_pages_holds_for_the_tokens_of_the_same_session(door: Gateway, issuer: Issuer) -> None:
+    browser, sid = Browser(door), {"sub": "e-20", "sid": "s-1"}
+    token = issuer.token(**sid)
+    offered = str(read(door, token, "/clients/7").json()["challenge_uri"])
+    browser.back(issuer.sign_in(browser.begin(offered), **sid))
+    add = "/_privguard/stepup/factors/add?kind=totp"
+    invited = privguard("factor", "invite", "e-20", "--config", door.config).stdout.decode().strip()
+    begun = browser.fill(browser.get(add), {"code": invited})
+    secret = begun.text.split("instead:")[1].split("6-digit")[0].replace(" ", "").strip()
+    now = int(time.time())
+    done = browser.fill(begun.answer, {"code": pyotp.TOTP(secret).at(now)})
+    assert done.answer.status == 303, done.text
+    elsewhere = Browser(door)
+    elsewhere.back(issuer.sign_in(elsewhere.begin(), sub="e-20", sid="s-2"))
+    assert elsewhere.get(offered).status == 403
+    granted = browser.fill(browser.get(offered), {"code": pyotp.TOTP(secret).at(now + 30)})
+    assert granted.answer.status == 200, granted.text
+    grant = {"Privguard-Grant": f'"{json.loads(granted.attributes["data-grant"])["grant"]}"'}
+    other = issuer.token(sub="e-20", sid="s-2")
+    assert ask(door.port, "GET", "/clients/7", token=other, headers=grant).status == 401
+    assert ask(door.port, "GET", "/clients/7", token=token, headers=grant).status == 200
