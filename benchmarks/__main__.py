@@ -11,7 +11,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks import growth, key_rotation, log_append, memory, results, stages, startup, stepup, throughput
+from benchmarks import (
+    growth,
+    key_rotation,
+    log_append,
+    memory,
+    results,
+    risk,
+    stages,
+    startup,
+    stepup,
+    throughput,
+)
 from benchmarks.process import CACHE, ROOT
 
 _BENCHES = {
@@ -19,6 +30,7 @@ _BENCHES = {
     "log_append": log_append.measure,
     "growth": growth.measure,
     "key_rotation": key_rotation.measure,
+    "risk": risk.measure,
     "stepup": stepup.measure,
     "memory": memory.measure,
     "startup": startup.measure,

@@ -91,33 +91,6 @@ def _masking_without_text() -> Call:
     return _masker(records.listing(), withheld="text")
 
 
-@stage("risk of one look-up, inline, of a simulated bank's log")
-def _risk() -> Call:
-    """The scorer has seen 20 days of 60 staff, and goes on with the next 5, again and again."""
-    import random
-
-    from privguard.anomaly import Scorer
-    from privguard.anomaly.simulate import World, days
-
-    def streams(name: str) -> random.Random:
-        return random.Random(f"1:{name}")
-
-    world = World(streams, staff=60, clients=6_000, days=25)
-    log = [each.access for day in days(world, streams) for each in day.accesses]
-    scorer = Scorer()
-    for each in log:
-        scorer.score(each)
-    late = log[len(log) * 4 // 5 :]
-    at = 0
-
-    def call() -> object:
-        nonlocal at
-        at = at + 1 if at + 1 < len(late) else 0
-        return scorer.score(late[at])
-
-    return call
-
-
 def _masker(body: bytes, withheld: str = "") -> Call:
     from datetime import date
 

@@ -43,6 +43,7 @@ from privguard.stepup.grant import Grant
 
 T = TypeVar("T")
 LATE: Final = "The record was not durable within the deadline; nothing was released. Check the store's disk."
+_NOBODY: Final[frozenset[Any]] = frozenset()
 
 
 class Limits(Struct, frozen=True):
@@ -218,7 +219,8 @@ class GuardCore:
         Of the grant it was made under it is one read an access; a write takes that with its intent, for
         afterwards would be too late. Of the actor's budget it is whom they did not see yet.
         """
-        now, claims, seen = self.clock.now_us(), list[Claim](), frozenset[Any]()
+        now, seen = self.clock.now_us(), _NOBODY
+        claims: list[Claim] = []
         if exchange.grant is not None and self.grants is not None and exchange.spends:
             claims.append(self.grants.spend(exchange.grant, now))
         actor = exchange.actor

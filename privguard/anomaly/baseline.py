@@ -32,6 +32,7 @@ LEAST: Final = 0.05
 _SIGMAS: Final = 2.0
 """Below so many standard deviations above the mean no tail is computed."""
 _NOTHING: Final = [0.0] * CELLS
+_ENDLESS: Final = [math.inf] * CELLS
 
 
 class Sums:
@@ -49,19 +50,19 @@ class Role:
 
     Attributes:
         square, excess: sums of ``mean²`` and of ``(count - mean)² - mean``, whose ratio is 1/shape.
-        beyond: for each distance, how many accesses were as far or further.
+        at: for each distance, how many accesses were so far.
         rare: for each hour of the week, the share of accesses in hours as rare; of the days before this one.
     """
 
     __slots__ = (
-        "accesses", "beyond", "day", "excess", "first", "hours", "new_places", "rare", "square", "sums",
+        "accesses", "at", "day", "excess", "first", "hours", "new_places", "rare", "square", "sums",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.sums = Sums()
         self.square = [0.0] * CELLS
         self.excess = [0.0] * CELLS
-        self.beyond = [0] * DISTANCES
+        self.at = [0] * DISTANCES
         self.accesses = 0
         self.new_places = 0
         self.hours = [0] * 168
@@ -89,22 +90,25 @@ class Role:
         """Learns from an access that nothing speaks against."""
         self.accesses += 1
         self.hours[hour] += 1
-        for each in range(distance + 1):
-            self.beyond[each] += 1
+        self.at[distance] += 1
 
     def p_distance(self, distance: int) -> float:
         """The share of accesses that were as far or further, this one included."""
-        return (self.beyond[distance] + 1) / (self.accesses + 1)
+        return (sum(self.at[distance:]) + 1) / (self.accesses + 1)
 
 
 class Expectation:
-    """What an actor's day should be: ``mean`` of each cell."""
+    """What an actor's day should be: ``mean`` of each cell.
 
-    __slots__ = ("_high", "_unsure", "known", "mean", "role")
+    Attributes:
+        high: for each cell the count from which on a tail is computed; -1 before it was asked for.
+    """
+
+    __slots__ = ("_unsure", "high", "known", "mean", "role")
 
     def __init__(self, own: Sums, peers: Sums, role: Role) -> None:
         self.role, self.known = role, role.sums.days >= LEARNED
-        self.mean = self._high = _NOTHING
+        self.mean, self.high = _NOTHING, _ENDLESS
         self._unsure = STRANGERS * OWN_DAYS / (OWN_DAYS + own.days)
         if not self.known:
             return
@@ -116,17 +120,17 @@ class Expectation:
             max(LEAST, of_role * r + of_peers * p + of_own * o)
             for r, p, o in zip(role.sums.total, peers.total, own.total, strict=True)
         ]
-        self._high = [-1.0] * CELLS
+        self.high = [-1.0] * CELLS
 
     def p(self, cell: int, count: float) -> float:
         """How improbable it is that the day's highest count is this one or more; 1 if it is not high."""
         if not self.known:
             return 1.0
-        high = self._high[cell]
+        high = self.high[cell]
         if high < 0:
             mean = self.mean[cell]
             high = mean + _SIGMAS * math.sqrt(mean + mean * mean / self._shape(cell)) + 0.5
-            self._high[cell] = high
+            self.high[cell] = high
         return upper_tail(count, self.mean[cell], self._shape(cell)) if count > high else 1.0
 
     def _shape(self, cell: int) -> float:

@@ -20,6 +20,7 @@ KINDS: Final = ("views", "new clients", "clear values", "unrelated clients", "od
 CELLS: Final = len(HALF_LIVES) * len(KINDS)
 """A cell is ``horizon * len(KINDS) + kind``."""
 _KINDS: Final = len(KINDS)
+_HORIZONS: Final = tuple((n, n * len(KINDS), half_life) for n, half_life in enumerate(HALF_LIVES))
 _OLD: Final = 2.0**-16
 
 
@@ -44,11 +45,15 @@ class Decayed:
         self.now = [0.0] * CELLS
         self.before = [0.0] * CELLS
 
-    def add(self, at_s: int, kinds: Sequence[int], highest: list[float]) -> list[int]:
-        """Counts an event of these kinds; says in which cells it is a new ``highest``, and keeps it."""
+    def add(self, at_s: int, kinds: Sequence[int], highest: list[float], high: Sequence[float]) -> list[int]:
+        """Counts an event of these kinds, and keeps what is a new ``highest``.
+
+        Returns:
+            The cells where it is that, and more than is ``high`` for the cell.
+        """
         raised: list[int] = []
-        first, now, before, spans = 0, self.now, self.before, self.spans
-        for horizon, half_life in enumerate(HALF_LIVES):
+        now, before, spans = self.now, self.before, self.spans
+        for horizon, first, half_life in _HORIZONS:
             tick = at_s // half_life
             unit = (256 + ((at_s - tick * half_life) << 8) // half_life) << (tick & 15)
             tick >>= 4
@@ -61,8 +66,8 @@ class Decayed:
                     count = (total + before[cell] * _OLD) / unit
                     if count > highest[cell]:
                         highest[cell] = count
-                        raised.append(cell)
-            first += _KINDS
+                        if count > high[cell]:
+                            raised.append(cell)
         return raised
 
     def _late(self, first: int, kinds: Sequence[int], span: int, unit: int) -> None:

@@ -123,27 +123,32 @@ class Scorer:
         odd = actor.role.rare[hour] < _ODD
         if odd:
             kinds.append(4)
-        if raised := counted.decayed.add(at, kinds, actor.highest):  # 3
+        if raised := counted.decayed.add(at, kinds, actor.highest, actor.expected.high):  # 3
             self._counts(actor, raised, evidence)
         self._rarities(actor, access, far, hour, evidence)  # 4
-        counted.last_s = max(at, counted.last_s)
+        if at > counted.last_s:
+            counted.last_s = at
         return self._risk(actor, access, far, hour, evidence)  # 5
 
     def _rules(self, access: Access, actor: Actor) -> list[Evidence]:
-        rules, counted, found = self.rules, actor.counted, list[Evidence]()
-        if access.client in rules.honey:
+        rules, counted = self.rules, actor.counted
+        found: list[Evidence] = []
+        if rules.honey and access.client in rules.honey:
             found.append(Evidence(Cause.HONEY, 0.0))
-        if access.actor in rules.leavers:
+        if rules.leavers and access.actor in rules.leavers:
             found.append(Evidence(Cause.LEAVER, 0.0))
         cap = rules.caps.get(access.role) if rules.caps else None
         if cap is not None and (clients := counted.today.count()) > cap:
             found.append(Evidence(Cause.CAP, 0.0, clients, cap, window_s=DAY))
+        if counted.last_s < 0:
+            return found
         gap = access.at_s - counted.last_s
-        if gap >= DORMANT_S and counted.last_s >= 0:
+        if gap >= DORMANT_S:
             found.append(Evidence(Cause.DORMANT, 0.0, gap, DORMANT_S))
-        device, zone = actor.last_place
-        if gap < CONCURRENT_S and device != access.device and zone != access.zone and counted.last_s >= 0:
-            found.append(Evidence(Cause.CONCURRENT, 0.0, gap, CONCURRENT_S))
+        elif gap < CONCURRENT_S:
+            device, zone = actor.last_place
+            if device != access.device and zone != access.zone:
+                found.append(Evidence(Cause.CONCURRENT, 0.0, gap, CONCURRENT_S))
         return found
 
     def _counts(self, actor: Actor, raised: list[int], evidence: list[Evidence]) -> None:

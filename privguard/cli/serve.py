@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
         watch["publishing-failed"] = sign
     if (timestamping := open_timestamping(wiring.settings)) is not None:
         watch["timestamping-failed"] = timestamping.refresh
-    return create_app(
+    app = create_app(
         wiring.guard,
         upstream,
         watch=watch,
@@ -90,6 +91,9 @@ def assemble(wiring: Wiring) -> ASGIApp:
         authority=(wiring.authority.granting, wiring.authority.enrolment),
         form_key=wiring.keyring.derive("form"),
     )
+    gc.collect()
+    gc.freeze()  # what lives as long as the process is not looked through again: pauses of 10 ms and more
+    return app
 
 
 def _watch(wiring: Wiring) -> tuple[Follower, Alarms]:

@@ -13,6 +13,8 @@ from privguard.anomaly.counters import CELLS, HALF_LIVES, KINDS, Counted, Decaye
 from privguard.anomaly.tail import FLOOR, at_least_one, upper_tail
 
 T0 = 1_700_000_000
+BARS = [-1.0] * CELLS
+"""Every new highest is told."""
 Event = tuple[int, int, int]
 """Seconds, kinds as bits, client."""
 events = st.lists(
@@ -27,7 +29,7 @@ def count(state: Counted, event: Event) -> None:
     if at // 86_400 == state.day:
         state.today.add(key)
     state.seen.add(at, key)
-    state.decayed.add(at, [kind for kind in range(len(KINDS)) if kinds >> kind & 1], [0.0] * CELLS)
+    state.decayed.add(at, [kind for kind in range(len(KINDS)) if kinds >> kind & 1], [0.0] * CELLS, BARS)
     state.last_s = max(state.last_s, at)
 
 
@@ -80,9 +82,9 @@ def test_a_decayed_count_halves_in_its_half_life() -> None:
         for later in range(5):
             state, highest = Decayed(), [0.0] * CELLS
             for _ in range(64):
-                state.add(T0, [0], highest)
+                state.add(T0, [0], highest, BARS)
             reached = [0.0] * CELLS
-            state.add(T0 + later * half_life, [0], reached)
+            state.add(T0 + later * half_life, [0], reached, BARS)
             assert reached[horizon * len(KINDS)] == pytest.approx(64 / 2**later + 1, rel=1e-3)
 
 
@@ -90,8 +92,8 @@ def test_the_hours_between_are_off_by_six_in_a_hundred_at_most() -> None:
     for passed in range(0, 3600, 100):
         state, reached = Decayed(), [0.0] * CELLS
         for _ in range(1000):
-            state.add(T0 - T0 % 3600, [0], [0.0] * CELLS)
-        state.add(T0 - T0 % 3600 + passed, [0], reached)
+            state.add(T0 - T0 % 3600, [0], [0.0] * CELLS, BARS)
+        state.add(T0 - T0 % 3600 + passed, [0], reached, BARS)
         assert reached[2 * len(KINDS)] == pytest.approx(1000 / 2 ** (passed / 3600), rel=0.065)
 
 
