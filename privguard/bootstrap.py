@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from privguard.asgi.admission import StaffIdentity
 from privguard.asgi.credentials import identity_provider
 from privguard.asgi.zones import Zones, networks
+from privguard.audit.checkpoint import Checkpoint
 from privguard.audit.epoch import origin_of
 from privguard.audit.note import Key, NoteError, parse_key
 from privguard.audit.signing_keys import LogKeys, log_keys_of
@@ -371,6 +372,18 @@ def signer_state(settings: Settings) -> SignerState:
     return SignerState(file if epoch == 0 else file.with_name(f"{file.name}.epoch{epoch}"))
 
 
+def signed_checkpoint(settings: Settings) -> Checkpoint | None:
+    """What was signed last of the log; None if nothing was, or nothing signs.
+
+    Raises:
+        ConfigError: the keys cannot be read.
+        AuditUnavailableError: others signed it.
+    """
+    last = signer_state(settings).read()  # before the keys: newer ones know older states
+    keys = log_keys(settings)
+    return None if keys is None else signed_last(last, keys.trust)
+
+
 def _epoch(settings: Settings) -> int:
     return TreeReader(Store(settings.store.url)).epoch()
 
@@ -435,11 +448,9 @@ def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
         deadline_s=settings.audit.deadline_ms / 1000,
     )
     try:
-        if (signing := log_keys(settings)) is not None:  # L06: an older or another database than was signed
+        if (signed := signed_checkpoint(settings)) is not None:  # L06: an older or another database
             tree = TreeReader(Store(settings.store.url))
-            signed = signed_last(signer_state(settings).read(), signing.trust)
-            if signed is not None:
-                check_signed(tree, signed, *tree.head())
+            check_signed(tree, signed, *tree.head())
     except BaseException:
         log.close()
         raise

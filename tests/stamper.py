@@ -38,7 +38,7 @@ def _certificate(
         .issuer_name(by)
         .public_key(_key(name).public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=400))
+        .not_valid_before(NOW - timedelta(days=4000))
         .not_valid_after(NOW + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=usage is None, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(_key(name).public_key()), critical=False)

@@ -109,18 +109,15 @@ def _signer(name: str, keys_file: Path) -> Signer:
 
 def _lost(settings: Settings) -> tuple[Checkpoint, int, int, bytes]:
     """What was signed and is lost, the epoch that would begin, and the log as it stands."""
-    from privguard.bootstrap import UNSIGNED, log_keys, signer_state
-    from privguard.errors import AuditUnavailableError, ConfigError
+    from privguard.bootstrap import signed_checkpoint
+    from privguard.errors import AuditUnavailableError
     from privguard.store.engine import Store
-    from privguard.store.publisher import check_signed, signed_last
+    from privguard.store.publisher import check_signed
     from privguard.store.tree_reader import TreeReader
 
     tree = TreeReader(Store(settings.store.url))
     size, root = tree.head()
-    keys = log_keys(settings)
-    if keys is None:
-        raise ConfigError(UNSIGNED)
-    signed = signed_last(signer_state(settings).read(), keys.trust)
+    signed = signed_checkpoint(settings)
     if signed is None:
         raise click.ClickException("Nothing was signed of this log, so nothing of it is lost.")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +15,17 @@ import psycopg
 import pytest
 from sqlalchemy.engine.default import DefaultDialect
 
+from privguard.audit.signing_keys import log_keys_of, new_signing_keys
+from privguard.audit.timestamp import StampAuthority, check_stamps
 from privguard.crypto.keyring import Keyring
 from privguard.errors import AuditUnavailableError, StoreUnavailableError
+from privguard.keystore.keyset_file import put_secret
 from privguard.model import Principal, SubjectRef
 from privguard.oversight.completeness import commit_map
 from privguard.oversight.custodian import Custodian
+from privguard.oversight.log_keys import LogKeyCustodian, SigningKeysFile
 from privguard.oversight.registrar import Registrar
+from privguard.oversight.timestamps import Timestamping, stamped_of
 from privguard.stepup.factor import Factor, FactorData
 from privguard.stepup.grant import Grant, Scope, mark_of
 from privguard.store import ledger, schema
@@ -32,12 +38,16 @@ from privguard.store.factors import Factors
 from privguard.store.grants import Grants
 from privguard.store.ledger import Ledger
 from privguard.store.map_keeper import MapKeeper
+from privguard.store.publisher import Publisher
 from privguard.store.retention import Retention
+from privguard.store.signer_state import SignerState
 from privguard.store.statements import driver
 from privguard.store.subjects import SubjectKeys
+from privguard.store.tree_reader import TreeReader
 from privguard.store.wrapped import WrappedKeys, count_by_version
 from privguard.testing import FrozenClock
 from tests.postgres import Server
+from tests.stamper import NOW, Authority
 from tests.unit.audit.events import access
 from tests.unit.store.logs import (
     KEYRING,
@@ -202,6 +212,31 @@ def test_l11_the_keepers_login_rotates_and_the_services_says_what_it_knows(
     wrapped.retire(1)
     service.close()
     keeper.close()
+
+
+def test_l11_the_services_login_signs_rotates_its_keys_and_keeps_time_stamps(
+    folder: Path, log: SqlAuditLog, postgres_server: Server
+) -> None:
+    filled(folder, log, 3)
+    store, keys = Store(login(postgres_server, folder, "privguard_service")), folder / "signing.json"
+    tree, state, clock = TreeReader(store), SignerState(folder / "signer.state"), FrozenClock(NOW)
+    put_secret(keys, new_signing_keys(os.urandom))
+    publisher = Publisher(tree, state, lambda: log_keys_of(keys.read_bytes(), ORIGIN))
+    assert publisher.publish(1) is not None
+    authority = Authority()
+    Timestamping(tree, authority, StampAuthority(authority.root), clock, 3600).refresh()
+    custody = Custody(
+        store, Ledger(store, KEYRING, SystemEntropy(), ORIGIN), SubjectKeys(KEYRING, SystemEntropy())
+    )
+    custodian = LogKeyCustodian(
+        custody, SigningKeysFile(keys, ORIGIN, 0), state, tree, clock, SystemEntropy(), who="officer"
+    )
+    assert custodian.rotate() == (3, 3)
+    published, trust = publisher.publish(2), log_keys_of(keys.read_bytes(), ORIGIN).trust
+    assert published is not None
+    accepted, stamped = trust.accept(published.note), stamped_of(tree, published.size)
+    assert check_stamps(stamped, accepted, trust, StampAuthority(authority.root)).size == 3
+    store.close()
 
 
 def test_l01_the_keepers_login_prunes_and_the_services_does_not(

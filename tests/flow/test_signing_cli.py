@@ -53,6 +53,7 @@ def test_l11_keys_rotate_under_two_workers_while_they_serve(served: Gateway, tmp
             came = ask(served.port, "GET", "/_privguard/log/checkpoint")
             if came.status == 200:
                 shown.add(came.body)
+            ended.wait(0.02)
 
     old_trust, new_trust = tmp_path / "old", tmp_path / "new"
     old_trust.write_bytes(run(served, "audit", "trust").stdout)

@@ -37,7 +37,7 @@ WRONG = {
     "by nobody who is trusted": (lambda: Authority("other")(request_of(NOTE)), "issuer certificate"),
     "by a certificate that had expired": (lambda: Authority(days=-1)(request_of(NOTE)), "expired"),
     "before the certificate": (
-        lambda: Authority(at=NOW - timedelta(days=500))(request_of(NOTE)),
+        lambda: Authority(at=NOW - timedelta(days=5000))(request_of(NOTE)),
         "not yet valid",
     ),
     "by a certificate for servers": (
