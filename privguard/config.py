@@ -307,6 +307,9 @@ class AnomalySettings(Section):
     history_days: int = Field(
         35, ge=1, le=400, description="days of the log that a worker goes by; it reads them as it starts"
     )
+    work_secret: Path | None = Field(
+        None, description="file with the secret by which the CRM signs what work there is with clients, 0600"
+    )
     alerts: SenderSettings | None = Field(
         None,
         description="what brings alerts to the roles that the policy names; else the process's log has them",

@@ -7,18 +7,27 @@ entries of others, and of before. Until the log has been read to its end a risk 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
-from privguard.anomaly.access import Access
+from privguard.anomaly.access import Access, Relation
 from privguard.anomaly.evidence import UNKNOWN, Cause, Evidence, Level, Risk
 from privguard.anomaly.score import Scorer
 from privguard.model import Assessment, Reason
 
+Worked = tuple[int, str, str]
+"""When there was work with a client, whose it was ("": nobody's in particular), and what it was."""
 Seen = tuple[str, Collection[str]]
 """A client's name, and the names of the relations that joined the actor to them."""
 
+REACH_S: Final = MappingProxyType(
+    {"call": 86_400, "task": 7 * 86_400, "campaign": 30 * 86_400, "cover": 15 * 86_400}
+)
+"""What work there is, and how long it is a reason to look: names of ``access.Relation``, in small letters."""
+WORKED: Final = 8
+"""Events of a client that are remembered."""
 REMEMBERED: Final = 400_000
 """Clients of teams that are remembered with who looked last; about 100 MB at most."""
 COUNTED: Final = 50_000
@@ -64,6 +73,8 @@ class Watch:
         self._scorer = scorer or Scorer()
         self._touched: dict[tuple[str, str], tuple[str, int, int]] = {}
         self._before: dict[tuple[str, str], tuple[str, int, int]] = {}
+        self._work: dict[str, tuple[Worked, ...]] = {}
+        self._work_before: dict[str, tuple[Worked, ...]] = {}
         self._own: set[str] = set()
         self._own_before: set[str] = set()
 
@@ -89,6 +100,18 @@ class Watch:
             return None
         return self._score(sight, clients)
 
+    def work(self, at_s: int, client: str, actor: str, what: str) -> None:
+        """Takes note of work with a client: a reason to look for whose it is, and less odd for all others.
+
+        Args:
+            actor: as in a sight; "" for nobody's in particular.
+            what: of ``REACH_S``.
+        """
+        if len(self._work) >= REMEMBERED // 4:
+            self._work_before, self._work = self._work, {}
+        known = self._work.get(client) or self._work_before.get(client, ())
+        self._work[client] = ((at_s, actor, what), *known)[:WORKED]
+
     def _score(self, sight: Sight, clients: Iterable[Seen]) -> Risk:
         worst, failed = Risk(Level.LOW), False
         actor, role = (
@@ -104,6 +127,12 @@ class Watch:
             for name in relations:
                 joined |= sight.relations.get(name, 0)
             idle_s = self._idle(sight, client)
+            for at_s, whose, what in self._work.get(client) or self._work_before.get(client, ()):
+                ago = sight.at_s - at_s
+                if 0 <= ago <= REACH_S[what] and whose in ("", sight.actor):
+                    joined |= Relation[what.upper()]
+                if ago >= 0 and (idle_s < 0 or ago < idle_s):
+                    idle_s = ago
             zone, device = sight.place
             risk = self._scorer.score(
                 Access(

@@ -90,6 +90,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
         login=_login(wiring),
         authority=(wiring.authority.granting, wiring.authority.enrolment),
         form_key=wiring.keyring.derive("form"),
+        work_key=_work_key(wiring),
     )
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked through again: pauses of 10 ms and more
@@ -109,6 +110,15 @@ def _watch(wiring: Wiring) -> tuple[Follower, Alarms]:
     follower, core.watch = open_follower(wiring.settings)
     core.alerts = alarms
     return follower, alarms
+
+
+def _work_key(wiring: Wiring) -> bytes:
+    """What the CRM signs with that says what work there is; empty where it does not."""
+    from privguard.keystore.keyset_file import read_secret
+    from privguard.sinks.send import webhook_key
+
+    secret = wiring.settings.anomaly.work_secret
+    return webhook_key(read_secret(secret)) if secret is not None else b""
 
 
 def _login(wiring: Wiring) -> tuple[Login, IdentityProvider] | None:

@@ -16,6 +16,7 @@ from privguard.gateway.login import Login, add_login
 from privguard.gateway.own import PREFIX, PublicTree, own_routes
 from privguard.gateway.pages import add_pages
 from privguard.gateway.stepup import Desk, add_stepup
+from privguard.gateway.work import add_work
 from privguard.guard import AsyncGuard, Guard
 from privguard.ports import IdentityProvider
 from privguard.telemetry import logger
@@ -47,6 +48,7 @@ def create_app(
     login: tuple[Login, IdentityProvider] | None = None,
     authority: tuple[Granting, Enrolment] | None = None,
     form_key: bytes = b"",
+    work_key: bytes = b"",
 ) -> ASGIApp:
     """The gateway as an ASGI app.
 
@@ -59,6 +61,7 @@ def create_app(
         authority: who issues grants and enrols factors; None: clear values are not to be had.
         login: how staff sign in to the gateway's own pages, and who they are there; None: as on the CRM's.
         form_key: 32 bytes that the pages' forms are marked with, the same in every worker; empty: no pages.
+        work_key: what the CRM signs with that says what work there is; empty: it is not listened to.
     """
 
     failures: Counter[str] = Counter(dict.fromkeys(watch, 0))
@@ -84,6 +87,8 @@ def create_app(
             where = f"{PREFIX}login" if login is not None else ""
             desk = Desk(login[1] if login is not None else door.identity)
             add_pages(own, desk, *authority, key=form_key, login=where)
+    if work_key:
+        add_work(own, AsyncGuard(guard.core), work_key)
     return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own)
 
 

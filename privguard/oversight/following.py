@@ -17,6 +17,8 @@ from privguard.store.trail_reader import TrailReader
 from privguard.telemetry import logger
 
 T = TypeVar("T")
+WORK: Final = "crm:client:work"
+"""Action of an entry that says of work with clients: what, whose, and when, in ``about``."""
 PAGE: Final = 200
 """Leaves whose clients are looked up at once."""
 _UNDER_WAY_S: Final = 0.01
@@ -40,6 +42,11 @@ class SharedWatch(Watch):
         """Counts an entry of the log: see ``Watch.replay``."""
         with self._lock:
             return super().replay(entry, sight, clients)
+
+    def work(self, at_s: int, client: str, actor: str, what: str) -> None:
+        """Takes note of work with a client: see ``Watch.work``."""
+        with self._lock:
+            super().work(at_s, client, actor, what)
 
 
 class Follower:
@@ -74,13 +81,20 @@ class Follower:
             self._next = max(self._log.head()[0] if first is None else first, self._trail.floor())
         for page in _pages(self._log.entries(self._next)):
             leaves = [(index, parse(data)) for index, data in page]
-            watched = [leaf for _, leaf in leaves if leaf.risk is not None]
+            watched = [leaf for _, leaf in leaves if leaf.risk is not None or works(leaf)]
             self._learn(token for leaf in watched for group in leaf.groups for token, _, _ in group.subjects)
             for index, leaf in leaves:
+                if works(leaf):
+                    self._worked(leaf)
                 if leaf.risk is not None:
                     sight = sight_of(f"{leaf.tenant}:{leaf.actor}", leaf.roles, leaf.risk)
                     yield index, leaf, self._watch.replay(leaf.id, sight, self._seen(leaf).items())
             self._next = page[-1][0] + 1
+
+    def _worked(self, leaf: Leaf) -> None:
+        actor = leaf.about["for"] and f"{leaf.tenant}:{leaf.about['for']}"
+        for client in self._seen(leaf):
+            self._watch.work(int(leaf.about["at"]), client, actor, leaf.about["what"])
 
     def _seen(self, leaf: Leaf) -> dict[str, Collection[str]]:
         return {
@@ -101,6 +115,11 @@ class Follower:
 def _pages(every: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(every)
     return iter(lambda: list(islice(rest, PAGE)), [])
+
+
+def works(leaf: Leaf) -> bool:
+    """Whether an entry says of work with clients."""
+    return leaf.action == WORK
 
 
 def name_of(client: SubjectRef) -> str:

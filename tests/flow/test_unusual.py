@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -13,13 +14,15 @@ import pytest
 
 from privguard.crypto.keyring import parse
 from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
+from privguard.sinks.send import webhook_key, webhook_signature
 from privguard.store.audit_log import SqlAuditLog
 from tests.attacks.stepup import Person
 from tests.command import privguard
-from tests.door import BANK_POLICY, Answer, Gateway, Running, make_gateway
+from tests.door import BANK_POLICY, Answer, Gateway, Running, ask, make_gateway
 from tests.unit.store.logs import SystemEntropy
 
 DAY_S = 86_400
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 DECOY = "19"
 """A client of the manager's branch, whom nobody has work with."""
 ANOMALY = f"""
@@ -86,7 +89,13 @@ def ordinary(actor: str, at_s: int, clients: Iterable[int], *, many: bool = Fals
 @pytest.fixture(scope="module")
 def watched(bank: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("unusual")
-    extra = f'[stepup]\nprofile = "psd2"\n[anomaly.alerts]\nfile = "{folder / "alerts"}"\n'
+    secret = folder / "work.secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+    extra = (
+        f'[stepup]\nprofile = "psd2"\n[anomaly]\nwork_secret = "{secret}"\n'
+        f'[anomaly.alerts]\nfile = "{folder / "alerts"}"\n'
+    )
     made = make_gateway(folder, bank.port, policy=policy(), extra=extra)
     ordinary_weeks(made)
     yield made.start()
@@ -211,3 +220,30 @@ def restarts(manager: Person, watched: Gateway) -> None:
     awake(watched, 2)
     again = Person(watched, "mgr.chen", "", manager.secret, manager.factor, manager.steps).sign_in()
     assert again.ask("GET", "/clients/1").status == 401
+
+
+def posted(gateway: Gateway, body: bytes, name: str, stamp: int, signature: str = "") -> Answer:
+    right = webhook_signature(webhook_key(SECRET.encode()), name, stamp, body)
+    headers = {
+        "Webhook-Id": name,
+        "Webhook-Timestamp": str(stamp),
+        "Webhook-Signature": signature or right,
+        "Content-Type": "application/json",
+    }
+    return ask(gateway.port, "POST", "/_privguard/v1/work", body=body, headers=headers)
+
+
+def test_the_crm_says_what_work_there_is_and_nobody_else_does(watched: Gateway) -> None:
+    now = int(time.time())
+    work = {"client": ["client", "77"], "what": "call", "actor": "rm.li", "at": now}
+    body = json.dumps({"data": [work, {**work, "client": ["client", "78"]}]}).encode()
+    before = len(watched.leaves())
+    assert posted(watched, body, "m1", now).status == 204
+    assert posted(watched, body, "m1", now).status == 204  # its answer was lost
+    said = [leaf for leaf in watched.leaves()[before:] if leaf["action"] == "crm:client:work"]
+    assert [(leaf["about"]["for"], len(leaf["groups"][0]["subjects"])) for leaf in said] == [("rm.li", 2)]
+    assert posted(watched, body, "m2", now, "v1,bm8=").status == 401
+    assert posted(watched, body, "m3", now - 3_600).status == 401
+    assert posted(watched, b'{"data": [{"client": ["client", "7"]}]}', "m4", now).status == 400
+    assert posted(watched, json.dumps({"data": [{**work, "what": "love"}]}).encode(), "m5", now).status == 400
+    assert len([1 for leaf in watched.leaves() if leaf["action"] == "crm:client:work"]) == 1
