@@ -51,13 +51,13 @@ def test_checkpoints_are_stamped_and_no_stamp_is_waited_for(bank: Running, own_f
 
         made.start()
         try:
-            until(made, lambda: stamps() >= 2)
+            until(made, lambda: stamps() >= 1)
             assert failures(made) == 0
             gone.append("the authority")
             until(made, lambda: failures(made) > 0)
             assert made.get("rm.li", "/clients/1").status == 200
             assert "timestamping-failed" in made.output
-            assert stamps() >= 2, "the log goes on, and what was stamped stays so"
+            assert stamps() >= 1, "the log goes on, and what was stamped stays so"
         finally:
             made.stop()
     said = privguard(*check)
