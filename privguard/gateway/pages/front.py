@@ -63,7 +63,6 @@ class Visit(Struct, frozen=True):
     """A request for a page.
 
     Attributes:
-        target: path and query, to come back to.
         query, form: what they say; the form is empty for GET.
         notice: key of what went well just now.
         error: what went wrong just now.
@@ -71,7 +70,6 @@ class Visit(Struct, frozen=True):
 
     actor: Principal
     words: Words
-    target: str
     query: Mapping[str, str]
     form: Mapping[str, str] = {}
     notice: str = ""
@@ -177,7 +175,7 @@ class Front:
         query, form = _members(request.scope["query_string"]), _members(body)
         if posted and not hmac.compare_digest(form.get("csrf", "").encode(), self._token(actor).encode()):
             raise UnsaidError("unsaid.form")
-        return Visit(actor, words, _target(request), query, form)
+        return Visit(actor, words, query, form)
 
     def _token(self, actor: Principal) -> str:
         """What a form of this session carries: no other session has it, and no other site reads it (S09)."""
