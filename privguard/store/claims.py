@@ -27,6 +27,18 @@ class Statement:
         cursor = driver(transaction).execute(self._said[transaction.dialect.name], values)
         return bool(cursor.rowcount == 1)
 
+    def each_changes(self, transaction: Transaction, values: Sequence[Mapping[str, Any]]) -> list[bool]:
+        """The same for many values, in their order; to PostgreSQL they go at once."""
+        if transaction.dialect.name != "postgresql" or len(values) == 1:
+            return [self.changes(transaction, each) for each in values]
+        found: list[bool] = []
+        with driver(transaction).cursor() as cursor:
+            cursor.executemany(self._said["postgresql"], values, returning=True)
+            found.append(cursor.rowcount == 1)
+            while cursor.nextset():
+                found.append(cursor.rowcount == 1)
+        return found
+
     def rows(self, transaction: Transaction, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """What it finds, where it is a query, as the driver gives it."""
         found: Sequence[Sequence[Any]] = (
@@ -50,6 +62,20 @@ class Single(Struct, frozen=True):
     def __call__(self, transaction: Transaction) -> None:
         if not self.statement.changes(transaction, self.values):
             raise self.otherwise(self.why)
+
+
+def settled(transaction: Transaction, claims: Mapping[str, Single]) -> dict[str, PrivguardError | None]:
+    """Makes claims of one statement each, alike ones at once; why those do not hold that do not."""
+    alike: dict[int, list[str]] = {}
+    for name, claim in claims.items():
+        alike.setdefault(id(claim.statement), []).append(name)
+    found: dict[str, PrivguardError | None] = {}
+    for names in alike.values():
+        group = [claims[name] for name in names]
+        held = group[0].statement.each_changes(transaction, [claim.values for claim in group])
+        for name, claim, holds in zip(names, group, held, strict=True):
+            found[name] = None if holds else claim.otherwise(claim.why)
+    return found
 
 
 def together(*claims: Claim) -> Claim:

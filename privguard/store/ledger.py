@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -33,7 +33,7 @@ from privguard.crypto.keyring import Keyring
 from privguard.errors import AuditUnavailableError, PrivguardError
 from privguard.model import AccessEvent, AuditReceipt
 from privguard.ports import Claim, Entropy
-from privguard.store.claims import Single
+from privguard.store.claims import Single, settled
 from privguard.store.dialects import statements_of
 from privguard.store.engine import ConflictError, Store
 from privguard.store.statements import Rows, State, Statements, driver
@@ -127,10 +127,11 @@ class Ledger:
             keys, strangers, state = self._read(log, entries)
             batch = _Batch(log, state, keys, strangers)
             seal_detail = partial(self._seal, self._nonces(entries))
+            made = _settled(transaction, batch, entries, keys)
             placed = [
                 batch.place(entry, held, seal_detail)
                 if entry.claim is None
-                else _claimed(transaction, entry.claim, batch, entry, held, seal_detail)
+                else _claimed(transaction, entry.claim, batch, entry, held, seal_detail, made)
                 for entry, held in zip(entries, keys, strict=True)
             ]
             size, root = batch.finish()
@@ -177,6 +178,20 @@ class Ledger:
         return seal(key, next(nonces), entry.detail, entry.event.event_id.encode(), suite=self._suite)
 
 
+def _settled(
+    transaction: Transaction, batch: _Batch, entries: Sequence[Entry], keys: Sequence[Keys]
+) -> dict[str, PrivguardError | None]:
+    """Makes those claims of new entries that take no savepoint: why not, by the entries' ids.
+
+    Entries of one batch were handed in while none of them was durable, so no claim of one rests on another's.
+    """
+    claims: dict[str, Single] = {}
+    for entry, held in zip(entries, keys, strict=True):
+        if isinstance(entry.claim, Single) and None not in held and not batch.knows(entry):
+            claims.setdefault(entry.event.event_id, entry.claim)
+    return settled(transaction, claims) if claims else {}
+
+
 def _claimed(
     transaction: Transaction,
     claim: Claim,
@@ -184,16 +199,13 @@ def _claimed(
     entry: Entry,
     held: Keys,
     seal_detail: Callable[[Entry, Sequence[DataKey]], bytes],
+    made: Mapping[str, PrivguardError | None],
 ) -> Placed:
     """Places an entry with its claim: both, or neither; an entry that is there already has made its claim."""
     if batch.knows(entry) or None in held:
         return batch.place(entry, held, seal_detail)
-    if isinstance(claim, Single):
-        try:
-            claim(transaction)
-        except PrivguardError as error:
-            return error
-        return batch.place(entry, held, seal_detail)
+    if entry.event.event_id in made:
+        return made[entry.event.event_id] or batch.place(entry, held, seal_detail)
     connection = driver(transaction)
     connection.execute("SAVEPOINT claim")
     refused: PrivguardError | None = None
