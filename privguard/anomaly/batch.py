@@ -33,12 +33,25 @@ SAMPLE: Final = 8
 PRIVATE_ODDS: Final = 20.0
 """People look at their kin, neighbours and colleagues that much sooner than at anybody."""
 SENSITIVE_ODDS: Final = 4.0
+ODD_HOUR_ODDS: Final = 10.0
+"""And who has no reason looks rather when nobody is there."""
+ODD_HOURS: Final = 0.005
+"""An hour of the day with less than this share of a role's accesses is odd."""
+UNEXPLAINED: Final = 0.5
+"""From this score on a visit is rather somebody's who looks at random."""
 _NEAR: Final = 0b1011
 """Of the days from two before to one after: all but the day itself, which is compared by time."""
 _BITS: Final = (
     "own_day", "own_near", "own_month", "team_day", "team_near", "team_month", "any_near", "any_month",
 )  # fmt: skip
-_BRANCH, _REASON = 1 << len(_BITS), 2 << len(_BITS)
+OWN: Final = 0b111
+"""Bits of a cell: work of the actor's own."""
+_OWN_LATELY: Final = 0b011
+_BRANCH, _REASON, _CELLS = 1 << len(_BITS), 2 << len(_BITS), 3 << len(_BITS)
+_MOST: Final = 0.97
+"""No cell speaks for a stranger more than thirty to one: what was hardly seen is hardly known."""
+_PRIOR: Final = 2.0
+"""Visits that a kind weighs as, in each of its cells."""
 ACCESS: Final = {
     "day": "int64", "at_s": "int64", "actor": "int64", "client": "int64", "role": "int64", "team": "int64",
     "relations": "int64", "sensitive": "boolean",
@@ -50,7 +63,7 @@ WORK: Final = {"day": "int64", "at_s": "int64", "client": "int64", "actor": "int
 
 
 class Why(enum.StrEnum):
-    """What explains a visit, best first; the last three are what is missing."""
+    """What explains a visit, best first; the last four are what is missing."""
 
     RELATION = "relation"
     OWN_WORK = "own-work"
@@ -60,10 +73,28 @@ class Why(enum.StrEnum):
     NO_FOLLOW_UP = "no-work-of-their-own"
     NOBODY = "nobody-had-work"
     PRIVATE = "private-relation"
+    ODD_HOUR = "odd-hour"
 
 
-def visits(access: ir.Table) -> ir.Table:
-    """One row for each actor, client and day: when first and last, how often, by which relations."""
+def hours(access: ir.Table) -> ir.Table:
+    """The hours of the day at which each role works, as bits; by any clock, as they only have to recur."""
+    of = access.group_by("role", hour=_.at_s // 3600 % 24).aggregate(looks=_.count())
+    share = of.looks / of.looks.sum().over(ibis.window(group_by="role"))
+    bit = ibis.literal(1, "int64") << of.hour.cast("int64")
+    known: ir.Table = of.mutate(share=share, bit=bit).filter(_.share >= ODD_HOURS)
+    return known.group_by("role").aggregate(hours=_.bit.bit_or())
+
+
+def visits(access: ir.Table, usual: ir.Table) -> ir.Table:
+    """One row for each actor, client and day: when first and last, how often, by which relations.
+
+    Args:
+        usual: ``hours`` of a time before; a role that was not there then has no odd hours.
+    """
+    joined = access.left_join(usual, "role")
+    hour = (joined.at_s // 3600 % 24).cast("int64")
+    odd = ((joined.hours.fill_null((1 << 24) - 1).cast("int64") >> hour) & 1) == 0
+    access = joined.select(*access.columns, odd=odd.cast("int64"))
     relations = access.relations
     seen: ir.Table = access.group_by("day", "actor", "client", "role", "team").aggregate(
         first_s=access.at_s.min(),
@@ -73,6 +104,7 @@ def visits(access: ir.Table) -> ir.Table:
         branch=_flag(relations, int(Relation.BRANCH)).max(),
         private=_flag(relations, CLOSE).max(),
         sensitive=access.sensitive.cast("int64").max(),
+        odd_hour=access.odd.max(),
     )
     return seen.mutate(stranger=ibis.literal(0, "int64"))
 
@@ -149,34 +181,47 @@ def _swapped(sample: ir.Table, window: Any) -> ir.Table:
 def learned(judged: ir.Table) -> ir.Table:
     """What each cell is worth, of ``judged`` visits and strangers: its share of strangers, from 0 to 1.
 
-    A cell nobody fell into is not there: what was never seen is as doubtful as it is new.
+    Work of the actor's own explains, whatever else is on record: all its cells are worth the same. Of the
+    others one that hardly anybody fell into is worth what all with the same relations are.
     """
     counted = judged.group_by("cell").aggregate(strangers=_.stranger.sum(), visits=_.count())
-    total = counted.mutate(
-        real=counted.visits - counted.strangers,
-        all_strangers=counted.strangers.sum().over(ibis.window()),
-        all_visits=counted.visits.sum().over(ibis.window()),
-    )
-    one = (total.strangers + 0.5) / (total.all_strangers + 1.0)
-    two = (total.real + 0.5) / (total.all_visits - total.all_strangers + 1.0)
-    weighed: ir.Table = total.select("cell", score=one / (one + two))
+    cells = ibis.range(_CELLS).unnest().name("cell").as_table().mutate(cell=_.cell.cast("int64"))
+    joined = cells.left_join(counted, "cell")
+    strangers, visits = joined.strangers.fill_null(0), joined.visits.fill_null(0)
+    of = joined.select("cell", strangers=strangers, real=visits - strangers, kind=_kind(joined.cell))
+    every, kind = ibis.window(), ibis.window(group_by="kind")
+    # whole numbers are summed, so that the same log gives the same to the bit
+    all_one, all_two = of.strangers.sum().over(every), of.real.sum().over(every)
+    unit = 1.0 / all_two
+    kind_one = of.strangers.sum().over(kind) / all_one + 0.5 * unit
+    kind_two = of.real.sum().over(kind) / all_two + 0.5 * unit
+    prior = kind_one / (kind_one + kind_two)
+    one = of.strangers / all_one + _PRIOR * unit * prior
+    two = of.real / all_two + _PRIOR * unit * (1.0 - prior)
+    weighed: ir.Table = of.select("cell", score=ibis.ifelse(of.kind < 0, prior, one / (one + two)))
     return weighed
+
+
+def _kind(cell: ir.Value) -> ir.Value:
+    """-1 with work of the actor's own on the days around, else what relations there are."""
+    return ibis.ifelse((cell & _OWN_LATELY) != 0, -1, cell >> len(_BITS))
 
 
 def scored(visit: ir.Table, weights: ir.Table) -> ir.Table:
     """Judged visits with ``score``, from 0 (a reason is on record) to 1, and ``why``; no strangers."""
     visit = visit.filter(visit.stranger == 0)
     joined = visit.left_join(weights.select("cell", worth=weights.score), "cell")
-    worth = joined.worth.fill_null(0.5)
+    worth = ibis.least(joined.worth, _MOST)
     private = (joined.private > 0) & (joined.own_day + joined.own_near == 0) & (joined.related == 0)
     odds = worth / (1.0 - worth)
-    odds = (
-        odds
-        * ibis.ifelse(private, PRIVATE_ODDS, 1.0)
-        * ibis.ifelse(joined.sensitive > 0, SENSITIVE_ODDS, 1.0)
-    )
+    for given, factor in (
+        (private, PRIVATE_ODDS), (joined.sensitive > 0, SENSITIVE_ODDS), (joined.odd_hour > 0, ODD_HOUR_ODDS)
+    ):  # fmt: skip
+        odds = odds * ibis.ifelse(given, factor, 1.0)
+    score = odds / (1.0 + odds)
     why = ibis.cases(
         (private, Why.PRIVATE.value),
+        ((joined.odd_hour > 0) & (score >= UNEXPLAINED), Why.ODD_HOUR.value),
         (joined.related > 0, Why.RELATION.value),
         (joined.own_day + joined.own_near > 0, Why.OWN_WORK.value),
         (joined.own_month > 0, Why.OWN_BEFORE.value),
@@ -185,7 +230,5 @@ def scored(visit: ir.Table, weights: ir.Table) -> ir.Table:
         (joined.any_near > 0, Why.NO_FOLLOW_UP.value),
         else_=Why.NOBODY.value,
     )
-    return joined.select(
-        "day", "actor", "client", "role", "team", "looks", "cell", "sensitive",
-        score=odds / (1.0 + odds), why=why,
-    )  # fmt: skip
+    kept = ("day", "actor", "client", "role", "team", "looks", "cell", "odd_hour")
+    return joined.select(*kept, score=score, why=why)

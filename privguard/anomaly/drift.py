@@ -13,6 +13,8 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
+from privguard.anomaly.batch import MONTH, OWN, UNEXPLAINED
+
 DAYS: Final = 60
 """Days an actor or a role is known by."""
 LATELY: Final = 5
@@ -20,14 +22,22 @@ LATELY: Final = 5
 OWN_AT_MOST: Final = 3.0
 _WEIGHT: Final = 50.0
 """So many visits the role's rate weighs against the actor's own."""
+_AGAIN = 4.0
+"""How much sooner a look is somebody's own business for each day more on which it was looked."""
+_LIFT = 100.0
+"""Neither a busy day nor a habit makes more of an access than that."""
 _SLACK, _MOST = 0.5, 5.0
 """What a day adds beyond chance, and at most: one day alone is not a drift."""
 
 
 def actor_days(scored: ir.Table) -> ir.Table:
-    """Of each actor and day: visits, and how many of them are unexplained; each counts by its score."""
+    """Of each actor and day: visits, how many nothing explains (by score), how many of those at odd hours.
+
+    What is explained leaves nothing behind: a hundred good reasons are not one missing one.
+    """
+    odd = ibis.ifelse(scored.score >= UNEXPLAINED, scored.score, 0.0)
     days: ir.Table = scored.group_by("day", "actor", "role").aggregate(
-        visits=_.count(), unexplained=_.score.sum()
+        visits=_.count(), unexplained=odd.sum(), night=(odd * scored.odd_hour).sum()
     )
     return days
 
@@ -63,3 +73,33 @@ def _cusum(known: Any) -> ir.Table:
         drift=summed.total - ibis.least(0.0, summed.total.min().over(so_far))
     ).drop("total")
     return found
+
+
+def doubts(scored: ir.Table, days: ir.Table) -> ir.Table:
+    """The visits that nothing explains, in the light of all else that is known.
+
+    Of an actor with ten unexplained visits where one is usual, nine of ten are the unusual ones; and who
+    looks at the same client without a reason on several days has more than one look to explain.
+
+    Args:
+        days: their ``drift``.
+
+    Returns:
+        ``doubt`` from 0 to 1, by the month before and the month after; ``habit``, in natural logarithms of
+        odds, as it was known on the day, and without the actor's other visits.
+    """
+    odd = scored.filter(scored.score >= UNEXPLAINED)
+    never = odd.filter(odd.cell & OWN == 0).mutate(one=ibis.literal(1, "int64"))
+    pair = ["actor", "client"]
+    lately = ibis.range_window(preceding=MONTH - 1, following=0, group_by=pair, order_by="day")
+    around = ibis.range_window(preceding=MONTH - 1, following=MONTH - 1, group_by=pair, order_by="day")
+    one = never.one.sum()
+    again = never.select("day", *pair, again=one.over(around), so_far=one.over(lately))
+    known = odd.left_join(again, ["day", "actor", "client"]).select(*odd.columns, "again", "so_far")
+    known = known.left_join(days.select("day", "actor", "unexplained", "expected"), ["day", "actor"])
+    usual = ibis.greatest(1.0, ibis.least(_LIFT, known.unexplained / (known.expected + 0.1)))
+    odds = known.score / (1.0 - known.score)
+    lifted = odds * usual * ibis.least(_LIFT, _AGAIN ** (known.again.fill_null(1) - 1))
+    then = odds * ibis.least(_LIFT, _AGAIN ** (known.so_far.fill_null(1) - 1))
+    doubted: ir.Table = known.select("day", "actor", "client", doubt=lifted / (1.0 + lifted), habit=then.ln())
+    return doubted

@@ -22,13 +22,14 @@ _COMMANDS = {
     "directory": "Import and show the staff directory: roles, training, assignments, cover.",
     "factor": "Invite staff to enrol a second factor, list what they have, ask for a reset.",
     "grant": "Revoke grants, and review those of who broke the glass.",
-    "anomaly": "Say what the checker of unusual look-ups makes of the log.",
+    "anomaly": "Say what the checker of unusual look-ups makes of the log, and how good it is.",
     "keys": "Make, list, rotate and retire the keys that wrap clients' keys.",
     "signing": "Rotate, retire and list the keys that sign the log; go on from old keys to new ones.",
     "db": "Bring the store's tables up to date, or say where they stand.",
 }
 _GATEWAY = frozenset({"aiohttp", "httptools", "prometheus_client", "uvicorn", "uvloop", "multidict", "yarl"})
-"""What only the extra ``gateway`` installs."""
+_ANALYTICS = frozenset({"ibis", "duckdb", "pyarrow", "sklearn"})
+"""What only the extras of these names install."""
 
 
 class _Lazy(click.Group):
@@ -68,10 +69,11 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        if "--debug" in sys.argv[1:] or error.name not in _GATEWAY:
+        if "--debug" in sys.argv[1:] or error.name not in _GATEWAY | _ANALYTICS:
             raise
+        extra = "gateway" if error.name in _GATEWAY else "analytics"
         click.echo(
-            f"Error: this needs {error.name}. Install privguard with its extra: 'privguard[gateway]'.",
+            f"Error: this needs {error.name}. Install privguard with its extra: 'privguard[{extra}]'.",
             err=True,
         )
         sys.exit(1)

@@ -7,12 +7,16 @@ from pathlib import Path
 import click
 import msgspec
 
+from privguard.cli.evaluation import evaluate
 from privguard.cli.options import config_option, json_option
 
 
 @click.group()
 def anomaly() -> None:
     """Unusual look-ups: what the checker makes of the log."""
+
+
+anomaly.add_command(evaluate)
 
 
 @anomaly.command()

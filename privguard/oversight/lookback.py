@@ -14,7 +14,6 @@ import pyarrow as pa
 from privguard.anomaly import batch, drift, together
 
 _KEYS: Final = {"int64": pa.int64(), "boolean": pa.bool_()}
-RESULTS: Final = ("scored", "drift", "surge", "company")
 
 
 class Lookback:
@@ -50,7 +49,8 @@ class Lookback:
         self.database.unregister("added")
 
     def learn(self, first: int) -> None:
-        """Takes from ``MONTH`` days what each cell is worth, for all that is judged from now on."""
+        """Takes from ``MONTH`` days roles' hours and what each cell is worth, for all judged from now on."""
+        self._make("usual", batch.hours(self._span(first, first + batch.MONTH)))
         visit = self._visits(first, first + batch.MONTH)
         both = ibis.union(visit, batch.strangers(visit))
         self._make("weights", batch.learned(batch.judged(both, self.table("work"), first)))
@@ -72,16 +72,23 @@ class Lookback:
                 self.database.execute(f"CREATE TABLE scored AS {query}")
 
     def trends(self) -> None:
-        """B2 and B3, over all that is scored: drift of each actor, surges around a client, company."""
+        """B2 and B3, over all that is scored: drift, doubts in its light, surges around a client, company."""
         scored = self.table("scored")
         self._make("drift", drift.drift(drift.actor_days(scored)))
+        self._make("doubt", drift.doubts(scored, self.table("drift")))
         self._make("surge", together.surges(scored))
         self._make("company", together.company(scored))
 
     def table(self, name: str) -> ir.Table:
         """A table as ibis sees it, unbound: expressions are made without the database."""
         described = self.database.execute(f"DESCRIBE {name}").fetchall()
-        kinds = {"BIGINT": "int64", "DOUBLE": "float64", "BOOLEAN": "boolean", "VARCHAR": "string"}
+        kinds = {
+            "BIGINT": "int64",
+            "HUGEINT": "int64",
+            "DOUBLE": "float64",
+            "BOOLEAN": "boolean",
+            "VARCHAR": "string",
+        }
         return ibis.table({row[0]: kinds.get(row[1], "int64") for row in described}, name=name)
 
     def columns(self, query: str) -> dict[str, list[Any]]:
@@ -92,9 +99,12 @@ class Lookback:
         return {name: [row[at] for row in rows] for at, name in enumerate(names)}
 
     def _visits(self, first: int, end: int) -> ir.Table:
-        access = self.table("access")
-        self._make("visit", batch.visits(access.filter(access.day >= first, access.day < end)))
+        self._make("visit", batch.visits(self._span(first, end), self.table("usual")))
         return self.table("visit")
+
+    def _span(self, first: int, end: int) -> ir.Table:
+        access = self.table("access")
+        return access.filter(access.day >= first, access.day < end)
 
     def _names(self) -> set[str]:
         return {row[0] for row in self.database.execute("SHOW TABLES").fetchall()}

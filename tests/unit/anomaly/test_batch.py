@@ -128,7 +128,15 @@ def test_a_log_taken_day_by_day_gives_what_it_gives_at_once() -> None:
             back.judge(54, 56)  # a second time changes nothing
             back.trends()
             sums = "day, actor, round(excess, 9), round(drift, 9)"
-            parts = (("scored", "*"), ("drift", sums), ("surge", "*"), ("company", "*"))
+            shared = "day, actor, others, round(shared, 9)"
+            doubt = "day, actor, client, round(doubt, 9), round(habit, 9)"
+            parts = (
+                ("scored", "*"),
+                ("drift", sums),
+                ("surge", "day, client, actors, round(surge, 9)"),
+                ("company", shared),
+                ("doubt", doubt),
+            )
             found.append([sorted(rows(back, f"SELECT {of} FROM {name}")) for name, of in parts])
     assert found[0] == found[1]
 
@@ -183,25 +191,58 @@ def test_a_surge_is_several_staff_within_two_days(back: Lookback) -> None:
 
 
 def test_company_is_clients_shared_without_a_reason(back: Lookback) -> None:
+    """Two of three always look at the same ones; a month later, or with a reason, is no company."""
     group = [(day, actor, 100 + day * 3 + actor % 2, 0.9) for day in range(6) for actor in (1, 2, 3)]
     alone = [(day, 9, 500 + day, 0.9) for day in range(6)] + [(2, 9, 106, 0.9), (2, 8, 107, 0.2)]
     late = [(60, 7, 100, 0.9), (60, 7, 101, 0.9), (61, 7, 103, 0.9)]
-    query = ibis.to_sql(together.company(scored_of(back, group + alone + late)), dialect="duckdb")
+    others = [(2, 50, 10_000 + client, 0.1) for client in range(5000)]
+    query = ibis.to_sql(together.company(scored_of(back, group + alone + late + others)), dialect="duckdb")
     last = rows(back, f"SELECT actor, max(others), max(shared) FROM ({query}) GROUP BY actor ORDER BY actor")
-    assert last == [(1, 1, 6), (3, 1, 6)]
+    assert [(actor, with_whom, round(shared)) for actor, with_whom, shared in last] == [(1, 1, 6), (3, 1, 6)]
 
 
-@pytest.mark.parametrize("dialect", ["postgres", "clickhouse", "trino"])
-def test_expressions_compile_for_engines_that_have_outgrown_a_machine(dialect: str) -> None:
-    access = ibis.table(batch.ACCESS, name="access")
-    work = ibis.table(batch.WORK, name="work")
-    visit = batch.visits(access)
-    judged = batch.judged(ibis.union(visit, batch.strangers(visit)), work, 40)
-    scored = batch.scored(judged, batch.learned(judged))
-    for each in (
-        scored,
-        drift.drift(drift.actor_days(scored)),
-        together.surges(scored),
-        together.company(scored),
-    ):
-        assert "SELECT" in ibis.to_sql(each, dialect=dialect)
+def test_who_looks_at_many_clients_shares_some_by_chance(back: Lookback) -> None:
+    draws = random.Random(6)
+    busy = [
+        (day, actor, draws.randrange(100), 0.9) for day in range(20) for actor in (1, 2) for _ in range(5)
+    ]
+    query = ibis.to_sql(together.company(scored_of(back, busy)), dialect="duckdb")
+    [(common, shared)] = rows(back, f"SELECT count(*), max(shared) FROM ({query})")
+    assert common
+    assert shared < 6
+
+
+def test_a_habit_and_an_odd_hour_make_a_look_more_doubtful(back: Lookback) -> None:
+    looks, work = ordinary(60)
+    habit = [look(day, ANN, 5000) for day in (50, 53, 56)]
+    fill(back, [*looks, *habit, look(50, BOB, 5001), look(50, EVE, 5002, at=2 * 3600)], work)
+    back.learn(20)
+    back.judge(48, 60)
+    back.trends()
+    of = dict(rows(back, "SELECT (actor, day)::VARCHAR, habit FROM doubt WHERE client >= 5000"))
+    assert of["(1, 50)"] == of["(2, 50)"] < of["(1, 53)"] < of["(1, 56)"]
+    assert of["(3, 50)"] > of["(2, 50)"]
+    assert rows(back, "SELECT why FROM scored WHERE client = 5002") == [(Why.ODD_HOUR.value,)]
+    assert rows(back, f"SELECT night > 0 FROM drift WHERE actor = {EVE}") == [(True,)]
+    [(first,), (last,)] = rows(
+        back, "SELECT doubt FROM doubt WHERE client IN (5000, 5001) AND day = 50 ORDER BY client DESC"
+    )
+    assert last > first
+
+
+def test_expressions_compile_for_engines_that_have_outgrown_a_machine() -> None:
+    access, work = ibis.table(batch.ACCESS, name="access"), ibis.table(batch.WORK, name="work")
+    usual = batch.hours(access)
+    visit = ibis.table(batch.visits(access, usual).schema(), name="visit")
+    judged = ibis.table(batch.judged(visit, work, 40).schema(), name="judged")
+    weights = ibis.table(batch.learned(judged).schema(), name="weights")
+    scored = ibis.table(batch.scored(judged, weights).schema(), name="scored")
+    days = ibis.table(drift.drift(drift.actor_days(scored)).schema(), name="drift")
+    stages = (
+        batch.visits(access, usual), batch.strangers(visit), batch.judged(visit, work, 40),
+        batch.learned(judged), batch.scored(judged, weights), drift.drift(drift.actor_days(scored)),
+        drift.doubts(scored, days), together.surges(scored), together.company(scored),
+    )  # fmt: skip
+    for each in stages:
+        for dialect in ("postgres", "clickhouse", "trino"):
+            assert "SELECT" in ibis.to_sql(each, dialect=dialect)

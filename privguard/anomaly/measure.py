@@ -1,0 +1,146 @@
+"""How good a ranking is: average precision, alerts under a budget, days and clients until the alert."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+from msgspec import Struct, field
+
+BUDGETS: Final = (1, 2, 5)
+"""Alerts a day."""
+BUDGET: Final = 2
+"""The one by which time to detect is taken."""
+UserDay = tuple[int, int]
+"""Day and actor."""
+
+
+class Incident(Struct):
+    """What one insider, or one group, did: distinct clients by user-day, in the order of time."""
+
+    scenario: str
+    days: dict[UserDay, list[tuple[int, int]]] = field(default_factory=dict)
+    """(event, client) of the user-day's planted events."""
+
+
+class Detected(Struct, frozen=True):
+    """What alerts make of a scenario's incidents; None where nothing was found, or there was nothing.
+
+    Attributes:
+        days_to_detect: working days until the first alert under the budget, of the median incident.
+        slowest: of the slowest one.
+        days_to_level_1: until the level reaches 1, of the median incident.
+        clients_exposed: distinct clients seen before that first alert, of the median incident.
+    """
+
+    recall_at_k: dict[str, float]
+    precision_at_k: dict[str, float]
+    days_to_detect: float | None
+    slowest: float | None
+    days_to_level_1: float | None
+    clients_exposed: float | None
+    top_reason_accuracy: float | None
+
+
+def average_precision(ranked: Iterable[tuple[float, bool]], share: float | None = None) -> float | None:
+    """Area under precision and recall; those of equal score count as one step. None without a positive.
+
+    Args:
+        share: weigh the positives as if they were that share of all; precision depends on how rare they are.
+    """
+    ordered = sorted(ranked, key=lambda each: -each[0])
+    positives = sum(positive for _, positive in ordered)
+    if not positives or len(ordered) == positives:
+        return 1.0 if positives else None
+    weight = 1.0 if share is None else share / (1.0 - share) * (len(ordered) - positives) / positives
+    found = seen = area = 0.0
+    for _, tied in groupby(ordered, key=lambda each: each[0]):
+        group = list(tied)
+        new = sum(positive for _, positive in group)
+        found, seen = found + new * weight, seen + new * weight + len(group) - new
+        area += new * found / seen
+    return area / positives
+
+
+def alerts(levels: Mapping[UserDay, float], budget: int, least: float = 0.0) -> set[UserDay]:
+    """The highest of each day, at most ``budget``, and only what is above ``least``."""
+    days: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for (day, actor), level in levels.items():
+        if level > least:
+            days[day].append((-level, actor))
+    return {(day, actor) for day, all_of in days.items() for _, actor in sorted(all_of)[:budget]}
+
+
+def detected(
+    incidents: Sequence[Incident],
+    levels: Mapping[UserDay, float],
+    workdays: Callable[[int, int], int],
+    exposed: Callable[[Incident, UserDay], int],
+    reason: Callable[[Incident, UserDay], bool] | None,
+) -> Detected:
+    """What a ranking of user-days finds.
+
+    Args:
+        levels: of the days on which nothing else was planted.
+        workdays: how many lie from a day to another.
+        exposed: how many clients an incident has seen before the alert on a user-day.
+        reason: whether the top reason on a user-day is what was planted, asked of the strongest alert; None
+            where none is given.
+    """
+    raised = {budget: alerts(levels, budget) for budget in BUDGETS}
+    alarmed = {key for key, level in levels.items() if level >= 1.0}
+    true = {each for incident in incidents for each in incident.days}
+    first = [min(each.days.keys() & raised[BUDGET], default=None) for each in incidents]
+    told = list[bool]()
+    for each in incidents:
+        if reason and (found := each.days.keys() & raised[BUDGET]):
+            told.append(reason(each, max(found, key=lambda key: levels[key])))
+
+    def delays(among: set[UserDay]) -> list[float]:
+        days = [(min(each.days), min(each.days.keys() & among, default=None)) for each in incidents]
+        return [workdays(a[0], b[0]) if b else math.inf for a, b in days]
+
+    return Detected(
+        {str(k): _share(bool(each.days.keys() & raised[k]) for each in incidents) for k in BUDGETS},
+        {str(k): _share(each in true for each in raised[k]) for k in BUDGETS},
+        _finite(median(delays(raised[BUDGET]))),
+        _finite(max(delays(raised[BUDGET]), default=math.nan)),
+        _finite(median(delays(alarmed))),
+        _finite(
+            median(exposed(i, day) if day else math.inf for i, day in zip(incidents, first, strict=True))
+        ),
+        _share(told) if told else None,
+    )
+
+
+def median(values: Iterable[float]) -> float:
+    """The lower of two middle ones, so that it is one of them; nan of none."""
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) // 2] if ordered else math.nan
+
+
+def quantile(values: Iterable[float], share: float) -> float:
+    """The least of the values that this share is not above; 0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+def spread(values: Iterable[float | None]) -> dict[str, float | None]:
+    """Median, lowest, highest and tenth and ninetieth percentile over seeds; None counts as not reached."""
+    known = [math.inf if each is None else each for each in values]
+    if not known:
+        return {}
+    shares = {"median": median(known), "p10": quantile(known, 0.1), "p90": quantile(known, 0.9)}
+    return {name: _finite(value) for name, value in {**shares, "min": min(known), "max": max(known)}.items()}
+
+
+def _share(values: Iterable[bool]) -> float:
+    all_of = list(values)
+    return sum(all_of) / len(all_of) if all_of else 0.0
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isinf(value) or math.isnan(value) else round(value, 6)
