@@ -278,6 +278,7 @@ def wire_authority(settings: Settings, core: GuardCore, keys: Keyring) -> Author
         profile=profile,
         usual=(stepup.grant_ttl, stepup.grant_reads),
         reset_role=stepup.reset_role,
+        excuse_role=settings.anomaly.excuse_role,
     )
     enrolment = Enrolment(
         journal,

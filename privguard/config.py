@@ -307,6 +307,9 @@ class AnomalySettings(Section):
     history_days: int = Field(
         35, ge=1, le=400, description="days of the log that a worker goes by; it reads them as it starts"
     )
+    excuse_role: str = Field(
+        "", description="role of who approves that something counts as expected of somebody for a while"
+    )
     work_secret: Path | None = Field(
         None, description="file with the secret by which the CRM signs what work there is with clients, 0600"
     )

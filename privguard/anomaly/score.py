@@ -73,10 +73,15 @@ class Actor:
 
 
 class Scorer:
-    """All actors' state, of one worker; ``merge`` takes in another's counts."""
+    """All actors' state, of one worker; ``merge`` takes in another's counts.
+
+    Attributes:
+        excused: of an actor, what two people said is expected, and until when (seconds); never a rule.
+    """
 
     def __init__(self, rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
+        self.excused: dict[tuple[str, Cause], int] = {}
         self.actors: dict[str, Actor] = {}
         self._roles: dict[str, Role] = {}
         self._peers: dict[tuple[str, str], Sums] = {}
@@ -178,6 +183,8 @@ class Scorer:
                 evidence.append(Evidence(Cause.PLACE, p))
 
     def _risk(self, actor: Actor, access: Access, far: int, hour: int, evidence: list[Evidence]) -> Risk:
+        if evidence and self.excused:
+            evidence = [each for each in evidence if each.p == 0.0 or not self._excused(access, each.cause)]
         if not evidence:
             actor.role.see(far, hour)
             return NOTHING
@@ -192,6 +199,9 @@ class Scorer:
         else:
             actor.role.see(far, hour)
         return Risk(level, p, tuple(evidence))
+
+    def _excused(self, access: Access, cause: Cause) -> bool:
+        return access.at_s < self.excused.get((access.actor, cause), 0)
 
 
 def _weight(evidence: Evidence) -> float:

@@ -112,6 +112,11 @@ class Watch:
         known = self._work.get(client) or self._work_before.get(client, ())
         self._work[client] = ((at_s, actor, what), *known)[:WORKED]
 
+    def excuse(self, actor: str, cause: Cause, until_s: int) -> None:
+        """Takes note that a cause is expected of an actor; days with it are learned from."""
+        for name in (actor, f"{actor} {_LISTS}"):
+            self._scorer.excused[name, cause] = until_s
+
     def _score(self, sight: Sight, clients: Iterable[Seen]) -> Risk:
         worst, failed = Risk(Level.LOW), False
         actor, role = (

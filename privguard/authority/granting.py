@@ -37,6 +37,8 @@ APPROVE_S: Final = 3_600
 """How long somebody may take to approve."""
 RESET: Final = "reset"
 """Action of a scope by which all factors of whom its purpose names are removed."""
+EXCUSE: Final = "excuse"
+"""Action of a scope by which what its field names is expected of whom its purpose names."""
 PAGE: Final = "/_privguard/stepup/"
 _S: Final = 1_000_000
 _CHANGED: Final = "The policy changed since: ask for the record again."
@@ -78,6 +80,7 @@ class Granting:
         key: seals challenges (32 bytes), the same in every worker.
         usual: seconds and reads of a grant whose rule sets none.
         reset_role: who approves that somebody's factors are reset; empty: nobody can.
+        excuse_role: who approves that something counts as expected of somebody; empty: nobody can.
     """
 
     def __init__(
@@ -91,11 +94,13 @@ class Granting:
         profile: Profile,
         usual: tuple[int, int],
         reset_role: str,
+        excuse_role: str,
     ) -> None:
         self._profile = profile
         self._factors = factors
         self._usual = usual
         self._reset_role = reset_role
+        self._excuse_role = excuse_role
         self._journal = journal
         self._core = journal.core
         self._prover = prover
@@ -249,18 +254,39 @@ class Granting:
     def request_reset(self, by: Principal, scope: Scope) -> str:
         """Asks that somebody's factors be removed (``scope.purpose`` names them); its name, to be approved.
 
-        Of one who has asked for the same already it is the same.
-
         Raises:
             AccessDeniedError: there is nobody who could approve it.
         """
         if not self._reset_role:
             raise AccessDeniedError("Nobody may approve a reset: name the role in [stepup] reset_role.")
-        for each in self._grants.waiting(by.tenant, self._now_us()):
-            if (each.scope.action, each.scope.actor, each.scope.purpose) == (RESET, by.id, scope.purpose):
-                return each.name
+        scope = replace(scope, action=RESET)
+        return self._request(by, scope, self._reset_role, "factor_reset", {"for": scope.purpose})
+
+    def request_excuse(self, by: Principal, scope: Scope) -> str:
+        """Asks that a cause (``scope.fields``) count as expected of somebody (``scope.purpose``) for a while.
+
+        Args:
+            scope: ``ticket`` holds the number of days.
+
+        Raises:
+            AccessDeniedError: there is nobody who could approve it.
+        """
+        if not self._excuse_role:
+            raise AccessDeniedError("Nobody may approve it: name the role in [anomaly] excuse_role.")
+        scope = replace(scope, action=EXCUSE)
+        return self._request(by, scope, self._excuse_role, "excuse", self._excuse(scope))
+
+    def _excuse(self, scope: Scope) -> dict[str, str]:
+        until = self._now_us() // _S + int(scope.ticket) * 86_400
+        return {"actor": scope.purpose, "cause": scope.fields[0], "until": str(until)}
+
+    def _request(self, by: Principal, scope: Scope, role: str, kind: str, about: Mapping[str, str]) -> str:
+        """Asks for what a second person has to approve; who asked for it already has the same request."""
         now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
-        grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), replace(scope, action=RESET))
+        for each in self._grants.waiting(by.tenant, now):
+            if each.scope == scope:
+                return each.name
+        grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
         claim = self._grants.issue(
             grant,
             nonce=grant.name,
@@ -268,11 +294,11 @@ class Granting:
             reads=0,
             ttl=0,
             until_us=now + APPROVE_S * _S,
-            approvers={self._reset_role},
+            approvers={role},
             now_us=now,
         )
-        about = {"grant": grant.name, "for": scope.purpose}
-        self._journal.write(by, "stepup:factor_reset:request", Outcome.PERMITTED, claim=claim, about=about)
+        about = {"grant": grant.name, **about}
+        self._journal.write(by, f"stepup:{kind}:request", Outcome.PERMITTED, claim=claim, about=about)
         return grant.name
 
     # a second person
@@ -284,7 +310,7 @@ class Granting:
             for each in self._grants.waiting(approver.tenant, self._now_us())
             if each.approvers <= approver.roles
             and approver.id != each.scope.actor
-            and not (each.scope.action == RESET and approver.id == each.scope.purpose)
+            and not (each.scope.action in (RESET, EXCUSE) and approver.id == each.scope.purpose)
             and each.scope.session != approver.session
         ]
 
@@ -322,14 +348,15 @@ class Granting:
             theirs = [one.id for one in self._factors.of(scope.tenant, scope.purpose)]
             claims.append(self._factors.remove(theirs))
             claims.append(self._grants.revoke(scope.tenant, scope.purpose, now))
-        kind = "factor_reset" if scope.action == RESET else "grant"
+        kind = {RESET: "factor_reset", EXCUSE: "excuse"}.get(scope.action, "grant")
+        about = self._excuse(scope) if scope.action == EXCUSE else {}
         try:
             self._write(
                 approver,
                 f"stepup:{kind}:{'approve' if approve else 'refuse'}",
                 scope,
                 together(*claims),
-                about={"grant": name, "for": scope.actor, **proven.evidence},
+                about={"grant": name, "for": scope.actor, **about, **proven.evidence},
             )
         except ReplayedError:
             self._prover.refused(approver, proof, "replayed")

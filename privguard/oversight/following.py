@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
-from privguard.anomaly import Risk, Sight, Watch, sight_of
+from privguard.anomaly import Cause, Risk, Sight, Watch, sight_of
 from privguard.anomaly.watch import Seen
 from privguard.audit.record import Leaf, parse
 from privguard.model import SubjectRef
@@ -17,6 +17,8 @@ from privguard.store.trail_reader import TrailReader
 from privguard.telemetry import logger
 
 T = TypeVar("T")
+EXCUSED: Final = "stepup:excuse:approve"
+"""Action of an entry by which a second person agrees that something is expected of an actor for a while."""
 WORK: Final = "crm:client:work"
 """Action of an entry that says of work with clients: what, whose, and when, in ``about``."""
 PAGE: Final = 200
@@ -47,6 +49,11 @@ class SharedWatch(Watch):
         """Takes note of work with a client: see ``Watch.work``."""
         with self._lock:
             super().work(at_s, client, actor, what)
+
+    def excuse(self, actor: str, cause: Cause, until_s: int) -> None:
+        """Takes note of what is expected: see ``Watch.excuse``."""
+        with self._lock:
+            super().excuse(actor, cause, until_s)
 
 
 class Follower:
@@ -86,6 +93,9 @@ class Follower:
             for index, leaf in leaves:
                 if works(leaf):
                     self._worked(leaf)
+                elif leaf.action == EXCUSED:
+                    actor, cause = f"{leaf.tenant}:{leaf.about['actor']}", Cause(leaf.about["cause"])
+                    self._watch.excuse(actor, cause, int(leaf.about["until"]))
                 if leaf.risk is not None:
                     sight = sight_of(f"{leaf.tenant}:{leaf.actor}", leaf.roles, leaf.risk)
                     yield index, leaf, self._watch.replay(leaf.id, sight, self._seen(leaf).items())

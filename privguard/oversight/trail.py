@@ -249,6 +249,22 @@ class Trail:
         )
         return self._record(event), token
 
+    def note(
+        self, action: str, about: Mapping[str, str], detail: tuple[tuple[str, str], ...], tenant: str
+    ) -> AuditReceipt:
+        """Puts on record what somebody found in the trail; ``detail`` is sealed."""
+        event = AccessEvent(
+            event_id=self._entropy.token(16).hex(),
+            at_us=self._clock.now_us(),
+            action=action,
+            outcome=Outcome.PERMITTED,
+            actor=self._who,
+            tenant=tenant,
+            about=about,
+            detail=detail,
+        )
+        return self._record(event)
+
     def _record(self, event: AccessEvent) -> AuditReceipt:
         try:
             return self._log.submit(event).result(self._deadline_s)

@@ -16,7 +16,7 @@ from privguard.crypto.keyring import parse
 from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
 from privguard.sinks.send import webhook_key, webhook_signature
 from privguard.store.audit_log import SqlAuditLog
-from tests.attacks.stepup import Person
+from tests.attacks.stepup import API, Person
 from tests.command import privguard
 from tests.door import BANK_POLICY, Answer, Gateway, Running, ask, make_gateway
 from tests.unit.store.logs import SystemEntropy
@@ -93,7 +93,8 @@ def watched(bank: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     secret.write_text(SECRET)
     secret.chmod(0o600)
     extra = (
-        f'[stepup]\nprofile = "psd2"\n[anomaly]\nwork_secret = "{secret}"\n'
+        f'[stepup]\nprofile = "psd2"\n'
+        f'[anomaly]\nwork_secret = "{secret}"\nexcuse_role = "compliance"\n'
         f'[anomaly.alerts]\nfile = "{folder / "alerts"}"\n'
     )
     made = make_gateway(folder, bank.port, policy=policy(), extra=extra)
@@ -168,6 +169,8 @@ def test_a_burst_asks_for_a_second_factor_and_is_known_by_replay_and_restart(
     is_found(watched)
     replays(watched)
     restarts(manager, watched)
+    is_judged(watched)
+    is_excused(manager, watched)
 
 
 def asks_and_goes_on(manager: Person, watched: Gateway) -> None:
@@ -220,6 +223,60 @@ def restarts(manager: Person, watched: Gateway) -> None:
     awake(watched, 2)
     again = Person(watched, "mgr.chen", "", manager.secret, manager.factor, manager.steps).sign_in()
     assert again.ask("GET", "/clients/1").status == 401
+
+
+def is_judged(watched: Gateway) -> None:
+    asked = ("--config", watched.config)
+    [case] = [
+        json.loads(line)
+        for line in privguard("anomaly", "cases", "--open", "--json", *asked).stdout.splitlines()
+        if b'"honey"' not in line
+    ]
+    assert (case["actor"], case["verdict"]) == ("mgr.chen", "")
+    assert case["entries"] >= 2
+    said = privguard("anomaly", "judge", case["newest"], "expected", "--note", "a campaign", *asked)
+    assert said.returncode == 0, said
+    after = privguard("anomaly", "cases", "--json", *asked).stdout.splitlines()
+    assert "expected" in [json.loads(line)["verdict"] for line in after]
+
+
+def is_excused(manager: Person, watched: Gateway) -> None:
+    """Two people say that it is expected; then the same look goes through."""
+    refused = manager.ask("GET", "/clients/1")
+    assert refused.status == 401
+    for cause in sorted({why[0] for why in risk(manager, refused)["why"]} | {"views", "new"}):
+        agree(watched, cause)
+    until = time.monotonic() + 20
+    while (answer := manager.ask("GET", "/clients/1")).status != 200:
+        for why in risk(manager, answer)["why"]:
+            assert why[0] in ("views", "new", "unrelated", "odd-hours"), why
+        assert time.monotonic() < until, answer
+        time.sleep(0.3)
+
+
+def agree(watched: Gateway, cause: str) -> None:
+    ask_for = ("anomaly", "excuse", "mgr.chen", cause, "--reason", "a campaign", "--json")
+    said = privguard(*ask_for, "--config", watched.config)
+    assert said.returncode == 0, said
+    name = json.loads(said.stdout)["request"]
+    compliance = Person(watched, "comp.he").sign_in()
+    if not compliance.ask("GET", f"{API}factors").json()["factors"]:
+        compliance.enrol()
+        PHONE[:] = [compliance]
+    second = Person(watched, "comp.he", compliance.token, PHONE[0].secret, PHONE[0].factor, PHONE[0].steps)
+    second.minutes_later()
+    [waits] = [one for one in second.ask("GET", f"{API}approvals").json()["approvals"] if one["name"] == name]
+    assert (waits["purpose"], waits["fields"]) == ("mgr.chen", [cause])
+    challenge = second.ask("POST", f"{API}challenges", {"action": "decide", "name": name}).json()
+    body = {
+        "challenge_id": challenge["challenge_id"],
+        "proof": {"method": "totp", "code": second.code()},
+        "approve": True,
+    }
+    assert second.ask("POST", f"{API}approvals/{name}", body).status == 200
+
+
+PHONE: list[Person] = []
 
 
 def posted(gateway: Gateway, body: bytes, name: str, stamp: int, signature: str = "") -> Answer:

@@ -8,7 +8,7 @@ from fastapi import Response
 from msgspec.structs import replace
 
 from privguard.authority.enrolment import Enrolment
-from privguard.authority.granting import RESET, Granting
+from privguard.authority.granting import Granting
 from privguard.errors import AccessDeniedError
 from privguard.gateway.pages.front import Front, Page, UnsaidError, Visit
 from privguard.gateway.pages.proofs import again, proof_of, sent, ways
@@ -25,7 +25,7 @@ def listed(front: Front, granting: Granting, _enrolment: Enrolment) -> Page:
         done = visit.query.get("done", "")
         said = replace(visit, notice=f"approvals.done.{done}" if done in _DONE else "")
         waiting = [(each, clients_of(each.scope)) for each in granting.waiting(visit.actor)]
-        return front.page(said, "approvals.html", waiting=waiting, reset=RESET)
+        return front.page(said, "approvals.html", waiting=waiting)
 
     return Page(show)
 
@@ -46,7 +46,7 @@ def decide(front: Front, granting: Granting, enrolment: Enrolment) -> Page:
         text = again(visit) or str(told["challenge_id"])
         usable = ways(enrolment, visit, text, told["methods"])  # type: ignore[arg-type]
         clients = clients_of(each.scope)
-        return front.page(visit, "decide.html", each=each, clients=clients, ways=usable, reset=RESET)
+        return front.page(visit, "decide.html", each=each, clients=clients, ways=usable)
 
     def act(visit: Visit) -> Response:
         text = visit.form.get("challenge", "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
-from privguard.anomaly import Level, Relation, Scorer, Sight, Watch
+from privguard.anomaly import Cause, Evidence, Level, Relation, Rules, Scorer, Sight, Watch
 from privguard.anomaly.access import Access
 from privguard.anomaly.evidence import Risk
 from privguard.anomaly.watch import REACH_S, Seen, assessment, sight_of
@@ -115,3 +116,19 @@ def test_a_replay_of_what_is_on_record_gives_the_same_to_the_bit() -> None:
         replayed = again.replay(str(number), sight_of(actor, ("teller", "rm"), said), clients)
         assert replayed is not None
         assert (said.level, said.p) == (replayed.level.value, replayed.p)
+
+
+def test_what_two_people_expect_is_no_evidence_until_it_ends_and_rules_stay() -> None:
+    watch, scorer = awake()
+    scorer.rules = Rules(caps={"rm": 0})
+    end = T0 + 1_000
+    watch.excuse("a", Cause.CAP, end)
+    assert look(watch, "1", sight("a", T0), [("c", ())]).level is Level.RULE
+    access = Access(T0, "a", "c", "rm")
+    weak = Evidence(Cause.NEW, 1e-9)
+    scorer.rules = Rules()
+    watch.excuse("a", Cause.NEW, end)
+    for at_s, level in ((T0, Level.LOW), (end, Level.SEVERE)):
+        actor = scorer.actors["a"]
+        risk = scorer._risk(actor, msgspec.structs.replace(access, at_s=at_s), 0, 0, [weak])
+        assert risk.level is level

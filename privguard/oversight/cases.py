@@ -1,0 +1,127 @@
+"""Cases: what belongs together of the unusual, and what people found. The log alone says both."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec import Struct
+
+from privguard.anomaly import Level
+from privguard.oversight.filters import Filter
+from privguard.oversight.rows import time_of
+from privguard.oversight.trail import Entry, Trail
+
+QUIET_US: Final = 7 * 86_400_000_000
+"""After so long without anything unusual a new case begins."""
+FEEDBACK: Final = "oversight:anomaly:feedback"
+ALARMING: Final = (Level.HIGH, Level.SEVERE, Level.RULE)
+_GRAVITY: Final = {level.value: place for place, level in enumerate(ALARMING)}
+
+
+class Verdict(enum.StrEnum):
+    """What somebody who looked into a case found."""
+
+    EXPECTED = "expected"
+    POLICY_GAP = "policy-gap"
+    VIOLATION = "violation"
+    UNCLEAR = "unclear"
+
+
+class Case(Struct):
+    """Unusual accesses of one actor for one cause.
+
+    Attributes:
+        level: the gravest.
+        since, last: log time of the first and the newest entry, ISO 8601, UTC.
+        clients: how many different ones stand in its entries.
+        newest: index of the newest entry.
+        verdict: the last that was given of any of its entries; empty: nobody has looked into it.
+    """
+
+    actor: str
+    cause: str
+    level: str
+    since: str
+    last: str
+    entries: int
+    clients: int
+    newest: int
+    verdict: str = ""
+
+
+class _Open:
+    def __init__(self, entry: Entry) -> None:
+        self.first_us = self.last_us = entry.leaf.ts
+        self.indexes: list[int] = []
+        self.tokens: set[str] = set()
+        self.level = ""
+
+    def take(self, entry: Entry) -> None:
+        leaf = entry.leaf
+        self.last_us = leaf.ts
+        self.indexes.append(entry.index)
+        self.tokens.update(token for group in leaf.groups for token, _, _ in group.subjects)
+        level = leaf.risk.level if leaf.risk is not None else ""
+        if _GRAVITY.get(level, -1) >= _GRAVITY.get(self.level, -1):
+            self.level = level
+
+
+def cases(trail: Trail, *, tenant: str = "default", since_us: int | None = None) -> list[Case]:
+    """The cases of a tenant, newest first.
+
+    Raises:
+        AuditUnavailableError: the looks could not be put on record.
+    """
+    _, entries = trail.every(Filter(tenant=tenant, risk=ALARMING, since_us=since_us))
+    opened = [(key, each) for key, each in _grouped(entries)]
+    _, said = trail.every(Filter(tenant=tenant, action=(FEEDBACK,), since_us=since_us))
+    verdicts = {int(entry.leaf.about["entry"]): entry.leaf.about["verdict"] for entry in said}
+    found = [
+        Case(
+            actor,
+            cause,
+            each.level,
+            time_of(each.first_us),
+            time_of(each.last_us),
+            len(each.indexes),
+            len(each.tokens),
+            each.indexes[-1],
+            next((verdicts[index] for index in reversed(each.indexes) if index in verdicts), ""),
+        )
+        for (actor, cause), each in opened
+    ]
+    return sorted(found, key=lambda case: case.newest, reverse=True)
+
+
+def _grouped(entries: Iterable[Entry]) -> list[tuple[tuple[str, str], _Open]]:
+    """The entries, oldest first, by actor and cause, a quiet week apart."""
+    newest: dict[tuple[str, str], _Open] = {}
+    every: list[tuple[tuple[str, str], _Open]] = []
+    for entry in entries:
+        risk = entry.leaf.risk
+        if risk is None:
+            continue
+        key = entry.leaf.actor, risk.why[0].cause if risk.why else risk.level
+        one = newest.get(key)
+        if one is None or entry.leaf.ts - one.last_us > QUIET_US:
+            one = newest[key] = _Open(entry)
+            every.append((key, one))
+        one.take(entry)
+    return every
+
+
+def judge(trail: Trail, wanted: str, verdict: Verdict, note: str, tenant: str = "default") -> int:
+    """Puts on record what somebody found of an entry, and with it of its case; the index of that.
+
+    Args:
+        wanted: index or event id of an entry that was unusual.
+        note: for who may read details; sealed.
+
+    Raises:
+        NotOnRecordError: there is no such entry.
+    """
+    entry = trail.show(wanted, tenant).parts[0]
+    about = {"entry": str(entry.index), "verdict": verdict.value}
+    return trail.note(FEEDBACK, about, (("note", note),) if note else (), tenant).index
