@@ -113,21 +113,35 @@ def _flag(relations: Any, mask: int) -> Any:
     return ((relations & mask) != 0).cast("int64")
 
 
-def judged(visit: ir.Table, work: ir.Table, first: int) -> ir.Table:
+def done(work: ir.Table, first: int) -> ir.Table:
+    """When somebody had work with a client, on each of ``MONTH`` days from ``first``."""
+    near = work.filter(work.day >= first, work.day < first + MONTH)
+    days: ir.Table = near.group_by("day", "client", "actor", "team").aggregate(
+        first=_.at_s.min(), last=_.at_s.max()
+    )
+    return days
+
+
+def worked(work: ir.Table, first: int) -> ir.Table:
+    """The days on which somebody had work with a client, as bits, from ``BEFORE`` days before ``first``."""
+    near = work.filter(work.day >= first - BEFORE, work.day < first + MONTH + AFTER)
+    bit = ibis.literal(1, "int64") << (near.day - (first - BEFORE)).cast("int64")
+    days: ir.Table = near.mutate(bit=bit).group_by("client", "actor", "team").aggregate(days=_.bit.bit_or())
+    return days
+
+
+def judged(visit: ir.Table, done: ir.Table, worked: ir.Table, first: int) -> ir.Table:
     """The visits of up to ``MONTH`` days from ``first``, with the cell that work and relations put them in.
 
     Args:
         visit: of those days only; with ``strangers`` to learn from them.
-        work: at least of ``BEFORE`` days before them, and ``AFTER`` after.
+        done, worked: of the same ``first``.
     """
-    base = first - BEFORE
-    work = work.filter(work.day >= base, work.day < first + MONTH + AFTER)
-    done = work.group_by("day", "client", "actor", "team").aggregate(first=_.at_s.min(), last=_.at_s.max())
     found = visit
     for who, keys in (("own", ("client", "actor")), ("team", ("client", "team")), ("any", ("client",))):
         if who != "any":
-            found = _on_the_day(found, done.filter(done.day >= first), who, keys)
-        found = _around(found, done, who, keys, base)
+            found = _on_the_day(found, done, who, keys)
+        found = _around(found, worked, who, keys, first)
     cell = ibis.literal(0, "int64")
     for place, name in enumerate(_BITS):
         cell = cell + found[name] * (1 << place)
@@ -144,12 +158,11 @@ def _on_the_day(visit: ir.Table, done: ir.Table, who: str, keys: tuple[str, ...]
     return joined.select(**kept, **{f"{who}_day": other.fill_null(False).cast("int64")})
 
 
-def _around(visit: ir.Table, done: ir.Table, who: str, keys: tuple[str, ...], base: int) -> ir.Table:
-    """Whether there was work on the days around; ``base`` is the day of the lowest bit."""
-    bit = ibis.literal(1, "int64") << (done.day - base).cast("int64")
-    days = done.mutate(bit=bit).group_by(*keys).aggregate(days=_.bit.bit_or())
+def _around(visit: ir.Table, worked: ir.Table, who: str, keys: tuple[str, ...], first: int) -> ir.Table:
+    """Whether there was work on the days around."""
+    days = worked.group_by(*keys).aggregate(days=_.days.bit_or())
     joined = visit.left_join(days, list(keys))
-    mask, at = joined.days.fill_null(0).cast("int64"), joined.day - base
+    mask, at = joined.days.fill_null(0).cast("int64"), joined.day - (first - BEFORE)
     near = ((mask >> (at - 2)) & _NEAR) != 0
     month = ((mask >> (at - BEFORE)) & ((1 << MONTH) - 1)) != 0
     kept = {name: joined[name] for name in visit.columns}

@@ -53,7 +53,7 @@ class Lookback:
         self._make("usual", batch.hours(self._span(first, first + batch.MONTH)))
         visit = self._visits(first, first + batch.MONTH)
         both = ibis.union(visit, batch.strangers(visit))
-        self._make("weights", batch.learned(batch.judged(both, self.table("work"), first)))
+        self._make("weights", batch.learned(batch.judged(both, *self._work(first), first)))
 
     def judge(self, first: int, end: int) -> None:
         """Scores the visits of some days; what was found of these days before is replaced.
@@ -63,7 +63,7 @@ class Lookback:
         """
         parts = [(day, min(day + batch.MONTH, end)) for day in range(first, end, batch.MONTH)]
         for start, stop in parts:
-            judged = batch.judged(self._visits(start, stop), self.table("work"), start)
+            judged = batch.judged(self._visits(start, stop), *self._work(start), start)
             query = ibis.to_sql(batch.scored(judged, self.table("weights")), dialect="duckdb")
             if "scored" in self._names():
                 self.database.execute("DELETE FROM scored WHERE day >= ? AND day < ?", [start, stop])
@@ -101,6 +101,12 @@ class Lookback:
     def _visits(self, first: int, end: int) -> ir.Table:
         self._make("visit", batch.visits(self._span(first, end), self.table("usual")))
         return self.table("visit")
+
+    def _work(self, first: int) -> tuple[ir.Table, ir.Table]:
+        """Kept, as several joins read them."""
+        self._make("done", batch.done(self.table("work"), first))
+        self._make("worked", batch.worked(self.table("work"), first))
+        return self.table("done"), self.table("worked")
 
     def _span(self, first: int, end: int) -> ir.Table:
         access = self.table("access")

@@ -234,15 +234,25 @@ def test_expressions_compile_for_engines_that_have_outgrown_a_machine() -> None:
     access, work = ibis.table(batch.ACCESS, name="access"), ibis.table(batch.WORK, name="work")
     usual = batch.hours(access)
     visit = ibis.table(batch.visits(access, usual).schema(), name="visit")
-    judged = ibis.table(batch.judged(visit, work, 40).schema(), name="judged")
+    done = ibis.table(batch.done(work, 40).schema(), name="done")
+    worked = ibis.table(batch.worked(work, 40).schema(), name="worked")
+    judged = ibis.table(batch.judged(visit, done, worked, 40).schema(), name="judged")
     weights = ibis.table(batch.learned(judged).schema(), name="weights")
     scored = ibis.table(batch.scored(judged, weights).schema(), name="scored")
     days = ibis.table(drift.drift(drift.actor_days(scored)).schema(), name="drift")
     stages = (
-        batch.visits(access, usual), batch.strangers(visit), batch.judged(visit, work, 40),
-        batch.learned(judged), batch.scored(judged, weights), drift.drift(drift.actor_days(scored)),
-        drift.doubts(scored, days), together.surges(scored), together.company(scored),
-    )  # fmt: skip
+        batch.visits(access, usual),
+        batch.strangers(visit),
+        batch.done(work, 40),
+        batch.worked(work, 40),
+        batch.judged(visit, done, worked, 40),
+        batch.learned(judged),
+        batch.scored(judged, weights),
+        drift.drift(drift.actor_days(scored)),
+        drift.doubts(scored, days),
+        together.surges(scored),
+        together.company(scored),
+    )
     for each in stages:
         for dialect in ("postgres", "clickhouse", "trino"):
             assert "SELECT" in ibis.to_sql(each, dialect=dialect)

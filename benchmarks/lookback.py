@@ -1,0 +1,100 @@
+"""The look back over a log (B1 to B3), from 100,000 to 30 million accesses.
+
+Logs are made by DuckDB with the proportions of 20 million accesses, 3,000 staff, 1 million clients, 180 days:
+tellers, managers with a book of clients, a call centre and back office; three accesses in a hundred have no
+work. Each size runs in a process of its own, as `python -m benchmarks.lookback SIZE FOLDER`.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.process import ROOT
+from benchmarks.results import Row, missing, row
+from privguard.anomaly.batch import BEFORE
+from privguard.oversight.lookback import Lookback
+
+DAYS = 180
+_SHARES = {"staff": 3_000 / 20e6, "clients": 1_000_000 / 20e6}
+_SIZES = (100_000, 1_000_000, 3_000_000, 10_000_000, 20_000_000, 30_000_000)
+_MEMORY = "1300MB"
+_ACCESS = """
+INSERT INTO access
+WITH drawn AS (
+  SELECT i, (random() * {staff})::BIGINT % {staff} AS actor, (random() * {days})::BIGINT % {days} AS day,
+         random() AS popular, random() AS own, (random() * 28800)::BIGINT AS second
+  FROM range({size}) t(i)
+), staffed AS (
+  SELECT *, actor % 100 AS kind, actor % {branches} AS branch FROM drawn
+)
+SELECT day, day * 86400 + 28800 + second, actor,
+  CASE WHEN kind < 30 AND own < 0.8
+         THEN branch * {per} + (actor // {branches} * 250 + (250 * popular ** 4)::BIGINT) % {per}
+       WHEN kind < 63 THEN branch * {per} + ((popular ** 4 * {per})::BIGINT * 7919) % {per}
+       ELSE ((popular ** 4 * {clients})::BIGINT * 7919) % {clients} END,
+  CASE WHEN kind < 30 THEN 1 WHEN kind < 63 THEN 2 WHEN kind < 80 THEN 3 ELSE 4 END,
+  CASE WHEN kind < 63 THEN branch WHEN kind < 80 THEN -3 ELSE -4 END,
+  CASE WHEN kind < 30 AND own < 0.8 THEN 3 WHEN kind < 63 THEN 2 ELSE 0 END,
+  popular > 0.997
+FROM staffed ORDER BY day
+"""
+_WORK = """
+INSERT INTO work
+SELECT day, at_s + (random() * 1800)::BIGINT - 900, client, actor, team FROM access WHERE random() < 0.97
+"""
+
+
+def measure(quick: bool, folder: Path) -> list[Row]:
+    """Rows of each size; 10^6 at most if quick."""
+    sizes = (
+        (100_000, 1_000_000) if quick else (100_000, 1_000_000, 3_000_000, 10_000_000, 20_000_000, 30_000_000)
+    )
+    rows: list[Row] = []
+    for size in sizes:
+        name = f"look back, {size:,} accesses of {DAYS} days"
+        command = [sys.executable, "-m", "benchmarks.lookback", str(size), str(folder)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            rows.append(missing(name, "s", done.stderr.strip().rpartition("\n")[2]))
+            continue
+        found = json.loads(done.stdout)
+        rows += [
+            row(f"{name}: all of it", "s", [found["all"]]),
+            row(f"{name}: CPU", "s", [found["cpu"]]),
+            row(f"{name}: one day more", "s", [found["day"]]),
+            row(f"{name}: peak memory", "MB", [found["peak"]]),
+        ]
+    return rows
+
+
+def _run(size: int, folder: Path) -> dict[str, float]:
+    staff = max(20, round(size * _SHARES["staff"]))
+    clients = max(2_000, round(size * _SHARES["clients"]))
+    branches = max(1, staff // 15)
+    per = clients // branches
+    filled = dict(size=size, staff=staff, clients=clients, branches=branches, per=per, days=DAYS)
+    file = folder / f"look-back-{size}.duckdb"
+    try:
+        with Lookback(str(file), memory=_MEMORY) as back:
+            back.database.execute(_ACCESS.format(**filled))
+            back.database.execute(_WORK)
+        with Lookback(str(file), memory=_MEMORY) as back:
+            began, cpu = time.perf_counter(), time.process_time()
+            back.learn(BEFORE)
+            back.judge(BEFORE, DAYS)
+            back.trends()
+            took, burnt = time.perf_counter() - began, time.process_time() - cpu
+            began = time.perf_counter()
+            back.judge(DAYS - 2, DAYS - 1)
+            alone = time.perf_counter() - began
+    finally:
+        file.unlink(missing_ok=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return {"all": took, "cpu": burnt, "day": alone, "peak": peak}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_run(int(sys.argv[1]), Path(sys.argv[2]))))
