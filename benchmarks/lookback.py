@@ -74,12 +74,11 @@ def _run(size: int, folder: Path) -> dict[str, float]:
     staff = max(20, round(size * _SHARES["staff"]))
     clients = max(2_000, round(size * _SHARES["clients"]))
     branches = max(1, staff // 15)
-    per = clients // branches
-    filled = dict(size=size, staff=staff, clients=clients, branches=branches, per=per, days=DAYS)
+    people = {"staff": staff, "clients": clients, "branches": branches, "per": clients // branches}
     file = folder / f"look-back-{size}.duckdb"
     try:
         with Lookback(str(file), memory=_MEMORY) as back:
-            back.database.execute(_ACCESS.format(**filled))
+            back.database.execute(_ACCESS.format(size=size, days=DAYS, **people))
             back.database.execute(_WORK)
         with Lookback(str(file), memory=_MEMORY) as back:
             began, cpu = time.perf_counter(), time.process_time()
