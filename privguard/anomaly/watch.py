@@ -177,7 +177,11 @@ def assessment(sight: Sight, risk: Risk) -> Assessment:
     """What the log keeps of a risk."""
     strongest = {e.cause: e for e in reversed(risk.evidence)}  # of a cause that shows in several windows
     told = [e for e in risk.evidence if strongest[e.cause] is e][:_TOLD]
-    why = tuple(Reason(e.cause.value, e.p, e.observed, e.expected, e.peers, e.window_s) for e in told)
+    # A whole number that is an int is read back as another text: such an entry would be no leaf.
+    why = tuple(
+        Reason(e.cause.value, float(e.p), float(e.observed), float(e.expected), float(e.peers), e.window_s)
+        for e in told
+    )
     return Assessment(
         at=sight.at_s,
         clear=sight.clear,

@@ -151,6 +151,14 @@ def test_nobody_comes_upon_a_decoy_and_who_looks_for_it_is_told_of(manager: Pers
     assert DECOY not in alert["text"].split("entry", 1)[1].split(".", 1)[1]
 
 
+def test_what_speaks_against_a_look_can_be_read_again(manager: Person, watched: Gateway) -> None:
+    """Whatever the reasons are made of: an entry that is no leaf would stop verifier, search and checker."""
+    looked = manager.ask("GET", "/clients/1/complaints", Privguard_Purpose="complaint")
+    assert "distance" in [why[0] for why in risk(manager, looked)["why"]]
+    watched.verify()
+    assert "watch-failed" not in watched.output
+
+
 def alerts(gateway: Gateway, word: str) -> list[dict[str, str]]:
     until = time.monotonic() + 10
     while True:
