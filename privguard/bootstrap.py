@@ -506,7 +506,7 @@ def keeping(settings: Settings) -> Iterator[Custody]:
     store = Store(settings.store.url)
     try:
         ledger = Ledger(store, keys, entropy, origin_of(settings.audit.origin, _epoch(settings)))
-        yield Custody(store, ledger, SubjectKeys(keys, entropy))
+        yield Custody(store, ledger, SubjectKeys(keys, entropy), Grants(store, keys, entropy))
     finally:
         store.close()
 

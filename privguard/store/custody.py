@@ -1,7 +1,8 @@
 """Holds and erasures of clients: each change with its entry in one transaction, so there is none without.
 
 After an erasure nobody can tell whom the client's token names, nor read a detail of an entry that the client
-stands in. The leaves stay, and so every proof holds (L13).
+stands in, nor a grant for the client's record or a request for one. The leaves stay, and so every proof holds
+(L13).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, delete, select, text, update
 
 from privguard.errors import AuditUnavailableError, NotOnRecordError, OnHoldError, PrivguardError
-from privguard.model import AccessEvent, AuditReceipt
+from privguard.model import AccessEvent, AuditReceipt, SubjectRef
 from privguard.store.engine import Store
+from privguard.store.grants import Grants
 from privguard.store.ledger import Ledger, prepare
 from privguard.store.subjects import Client, SubjectKeys
 from privguard.store.tables import subject, tree_state
@@ -40,10 +42,11 @@ class Custody:
     On PostgreSQL its login needs the role ``privguard_keeper``.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, keys: SubjectKeys) -> None:
+    def __init__(self, store: Store, ledger: Ledger, keys: SubjectKeys, grants: Grants) -> None:
         self._store = store
         self._ledger = ledger
         self._keys = keys
+        self._grants = grants
 
     def hold(self, event: AccessEvent, client: Client, *, on: bool) -> AuditReceipt:
         """Puts a client on hold, or lets go: while on hold, its key and details cannot be erased.
@@ -59,11 +62,14 @@ class Custody:
         return self.record(event, keep)
 
     def erase(self, event: AccessEvent, client: Client) -> Erased:
-        """Destroys a client's key and the details it opens; every process forgets it before its next entry.
+        """Destroys a client's key, the details it opens and the grants that name the client.
+
+        Every process forgets the key before its next entry.
 
         Raises:
             NotOnRecordError: the log knows no such client.
             OnHoldError: the client is on hold; nothing was done.
+            EnvelopeError: a grant was changed: whom it names cannot be told; nothing was done.
         """
         name, details = self.name(client), 0
 
@@ -78,6 +84,7 @@ class Custody:
                 )
             connection.execute(delete(subject).where(subject.c.ref_hmac == name))
             details = connection.execute(_DETAILS, {"tok": token}).rowcount
+            self._grants.forget(client[0], SubjectRef(*client[1:]))(connection)
             connection.execute(update(tree_state).values(erasures=tree_state.c.erasures + 1))
 
         return Erased(self.record(event, destroy), details)

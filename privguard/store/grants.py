@@ -9,8 +9,10 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from privguard.crypto.envelope import EnvelopeError
 from privguard.crypto.keyring import Keyring
 from privguard.errors import SPENT, AccessDeniedError, GrantSpentError, TooManyDisclosuresError
+from privguard.model import SubjectRef
 from privguard.ports import Claim, Entropy
 from privguard.stepup.grant import Grant, Scope, canonical, mark_of
 from privguard.store.claims import Statement
@@ -211,6 +213,21 @@ class Grants:
             {"name": name, "now": now_us}, AccessDeniedError, "It was reviewed, or is none."
         )
 
+    def forget(self, tenant: str, client: SubjectRef) -> Claim:
+        """Deletes what was asked for or granted for a client's record, whatever became of it (L13).
+
+        The claim raises EnvelopeError where a row was changed, for whom that one names cannot be told.
+        """
+        c = access_grant.c
+        query = select(c.mark, c.name, c.tenant, c.scope).where(c.tenant == tenant)
+
+        def claim(connection: Any) -> None:
+            rows = connection.execute(query)
+            marks = [row.mark for row in rows if client in self._told(row).clients]
+            connection.execute(delete(access_grant).where(access_grant.c.mark.in_(marks)))
+
+        return claim
+
     # what is there
 
     def standing(self, name: str, tenant: str) -> Standing | None:
@@ -252,6 +269,15 @@ class Grants:
             refused=row.refused,
             revoked=row.revoked_us is not None,
         )
+
+    def _told(self, row: Any) -> Scope:
+        try:
+            return self._scope(row)
+        except EnvelopeError:
+            raise EnvelopeError(
+                f"The grant {row.name} was changed, or moved from another row: keep a copy of its row of "
+                "access_grant as evidence, DELETE it, and try again."
+            ) from None
 
     def _scope(self, row: Any) -> Scope:
         text_ = self._sealed.open(row.tenant, row.name, row.scope)

@@ -22,17 +22,15 @@ from privguard.oversight import log_keys
 from privguard.oversight.log_keys import LogKeyCustodian, SigningKeysFile
 from privguard.store.custody import Custody
 from privguard.store.engine import Store
-from privguard.store.ledger import Ledger
 from privguard.store.log_reader import LogReader
 from privguard.store.publisher import Publisher, sign
 from privguard.store.signer_state import SignerState
-from privguard.store.subjects import SubjectKeys
 from privguard.store.tree_reader import TreeReader
 from privguard.testing import FrozenClock
 from privguard.witness.exchange import Asked
 from privguard.witness.server import Witness as WitnessServer
 from tests.unit.audit.events import access
-from tests.unit.store.logs import KEYRING, ORIGIN, SystemEntropy, open_log, url_of
+from tests.unit.store.logs import ORIGIN, SystemEntropy, custody_of, open_log, url_of
 
 NOW = 1_700_000_000
 WITNESS = signers_of(new_signing_keys(os.urandom), "w.example", COSIGNED_ED25519, COSIGNED_ED25519)[:1]
@@ -48,8 +46,7 @@ class Kept:
         self.grow(20)
         self.store = Store(url_of(folder))
         self.tree, self.state = TreeReader(self.store), SignerState(folder / "signer.state")
-        ledger = Ledger(self.store, KEYRING, SystemEntropy(), ORIGIN)
-        self.custody = Custody(self.store, ledger, SubjectKeys(KEYRING, SystemEntropy()))
+        self.custody = custody_of(self.store)
         self.publish()
 
     def grow(self, count: int = 1) -> None:

@@ -35,7 +35,6 @@ from privguard.oversight.trail import Trail, entry_of
 from privguard.oversight.verification import verify_store
 from privguard.store.custody import Custody
 from privguard.store.engine import Store
-from privguard.store.ledger import Ledger
 from privguard.store.log_reader import LogReader
 from privguard.store.map_keeper import MapKeeper
 from privguard.store.publisher import Publisher
@@ -46,7 +45,7 @@ from privguard.store.trail_reader import TrailReader
 from privguard.store.tree_reader import TreeReader
 from privguard.testing import FrozenClock
 from tests.unit.audit.events import access
-from tests.unit.store.logs import KEYRING, ORIGIN, SystemEntropy, disarm, open_log, raw, url_of
+from tests.unit.store.logs import KEYRING, ORIGIN, SystemEntropy, custody_of, disarm, open_log, raw, url_of
 
 ENTROPY = SystemEntropy()
 KEYS = log_keys_of(new_signing_keys(os.urandom), ORIGIN)
@@ -77,8 +76,7 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self.folder, self.store = folder, Store(url_of(folder))
         self.tree = TreeReader(self.store)
-        keys = SubjectKeys(KEYRING, ENTROPY)
-        self.custody = Custody(self.store, Ledger(self.store, KEYRING, ENTROPY, ORIGIN), keys)
+        self.custody = custody_of(self.store)
         self.archives = folder / "archives"
 
     def publish(self) -> Any:

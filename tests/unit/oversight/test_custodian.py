@@ -7,17 +7,20 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy.engine.default import DefaultDialect
 
 from privguard.audit.record import parse
+from privguard.crypto.envelope import EnvelopeError
 from privguard.errors import AuditUnavailableError, NotOnRecordError, OnHoldError, StoreUnavailableError
 from privguard.model import SubjectRef
 from privguard.oversight.custodian import LIFT, Custodian
+from privguard.stepup.grant import Grant
 from privguard.store.audit_log import SqlAuditLog
-from privguard.store.custody import Custody
-from privguard.store.ledger import Ledger
+from privguard.store.grants import Grants
 from privguard.store.subjects import SubjectKeys
 from privguard.store.trail_reader import TrailReader
 from privguard.testing import FrozenClock
@@ -25,14 +28,15 @@ from tests.unit.audit.events import access
 from tests.unit.store.logs import (
     KEYRING,
     OPENED,
-    ORIGIN,
     SystemEntropy,
     check_whole,
+    custody_of,
     leaves_of,
     open_log,
     raw,
     store_of,
 )
+from tests.unit.store.test_claims import NOW, SCOPE
 
 A = SubjectRef("client", "a")
 
@@ -47,13 +51,20 @@ def log(log_folder: Path) -> Iterator[SqlAuditLog]:
 @pytest.fixture
 def custodian(log_folder: Path, log: SqlAuditLog) -> Custodian:
     store = store_of(log_folder)
-    ledger = Ledger(store, KEYRING, SystemEntropy(), ORIGIN)
-    custody = Custody(store, ledger, SubjectKeys(KEYRING, SystemEntropy()))
+    custody = custody_of(store)
     return Custodian(custody, FrozenClock(), SystemEntropy(), who="officer")
 
 
 def reader(folder: Path) -> TrailReader:
     return TrailReader(store_of(folder), SubjectKeys(KEYRING, SystemEntropy()))
+
+
+def names(folder: Path) -> list[str]:
+    """Of the grants."""
+    with raw(folder) as connection:
+        return [
+            name for (name,) in connection.execute("SELECT name FROM access_grant ORDER BY name").fetchall()
+        ]
 
 
 def details(folder: Path) -> list[int]:
@@ -88,6 +99,61 @@ def test_l13_after_an_erasure_nothing_names_the_client_and_every_proof_holds(
     fresh = parse(check_whole(log_folder, erased=1)[7]).groups[0].subjects[0]
     assert fresh[0] != token
     assert fresh[1:] == (1, -1)
+
+
+def test_l13_an_erasure_takes_what_was_asked_for_or_granted_for_the_client(
+    log_folder: Path, log: SqlAuditLog, custodian: Custodian
+) -> None:
+    grants, number = Grants(store_of(log_folder), KEYRING, SystemEntropy()), 0
+
+    def ask(tenant: str, *clients: str, **more: Any) -> str:
+        nonlocal number
+        number += 1
+        scope = replace(
+            SCOPE,
+            tenant=tenant,
+            clients=tuple(SubjectRef("client", one) for one in clients),
+            reason="because",
+        )
+        asked: dict[str, Any] = {"nonce_until_us": NOW + 9, "ttl": 60, "until_us": NOW + 9, "approvers": ()}
+        grant = Grant(f"m{number}", f"g{number}", scope)
+        claim = grants.issue(grant, nonce=grant.name, reads=1, now_us=NOW, **(asked | more))
+        log.submit(access(*clients), claim).result(5)
+        return grant.name
+
+    waits, bulk = ask("default", "a", approvers={"lead"}), ask("default")
+    beside, other, elsewhere = ask("default", "b", "a"), ask("default", "b"), ask("second", "a")
+    standing = [waits, bulk, beside, other, elsewhere]
+    custodian.hold(A, "case")
+    with pytest.raises(OnHoldError):
+        custodian.erase(A, "asked for")
+    assert names(log_folder) == standing
+    custodian.hold(A, "closed", on=False)
+    custodian.erase(A, "asked for")
+    assert names(log_folder) == [bulk, other, elsewhere]
+    assert grants.waiting("default", NOW) == []
+
+
+def test_l13_s16_a_grant_that_was_changed_is_named_and_stops_an_erasure(
+    log_folder: Path, log: SqlAuditLog, custodian: Custodian
+) -> None:
+    grants = Grants(store_of(log_folder), KEYRING, SystemEntropy())
+    claim = grants.issue(
+        Grant("m", "g1", SCOPE),
+        nonce="n",
+        nonce_until_us=NOW,
+        reads=1,
+        ttl=60,
+        until_us=NOW,
+        approvers=(),
+        now_us=NOW,
+    )
+    log.submit(access("a"), claim).result(5)
+    with raw(log_folder) as connection:
+        connection.execute("UPDATE access_grant SET name = 'g2'")
+    with pytest.raises(EnvelopeError, match=r"grant g2 .*DELETE"):
+        custodian.erase(A, "asked for")
+    assert reader(log_folder).token("default", A) is not None
 
 
 def test_l13_a_hold_refuses_erasure_until_it_is_released(
@@ -161,8 +227,7 @@ def test_l13_an_old_backup_of_the_log_with_todays_keys_does_not_bring_a_client_b
     with closing(sqlite3.connect(backup, isolation_level=None)) as connection:
         connection.execute("DELETE FROM subject")
         connection.execute("VACUUM")
-    ledger = Ledger(store_of(tmp_path), KEYRING, SystemEntropy(), ORIGIN)
-    custody = Custody(store_of(tmp_path), ledger, SubjectKeys(KEYRING, SystemEntropy()))
+    custody = custody_of(store_of(tmp_path))
     Custodian(custody, FrozenClock(), SystemEntropy(), who="officer").erase(A, "asked for")
     log.close()
 

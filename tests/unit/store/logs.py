@@ -14,11 +14,15 @@ import psycopg
 from privguard.audit.merkle import Tree, extend, leaf_hash
 from privguard.audit.record import columns, parse, subject_columns
 from privguard.audit.verify import verify_log
-from privguard.crypto.keyring import new_keyring
+from privguard.crypto.keyring import Keyring, new_keyring
 from privguard.crypto.keyring import parse as parse_keyring
 from privguard.store import schema
 from privguard.store.audit_log import SqlAuditLog
+from privguard.store.custody import Custody
 from privguard.store.engine import Store
+from privguard.store.grants import Grants
+from privguard.store.ledger import Ledger
+from privguard.store.subjects import SubjectKeys
 
 ORIGIN = "test.invalid/log"
 KEYRING = parse_keyring(new_keyring(os.urandom))
@@ -51,6 +55,13 @@ OPENED: list[Store] = []
 def store_of(folder: Path) -> Store:
     OPENED.append(Store(url_of(folder)))
     return OPENED[-1]
+
+
+def custody_of(store: Store, keyring: Keyring = KEYRING) -> Custody:
+    """Who keeps or destroys the keys of clients in a store."""
+    entropy = SystemEntropy()
+    ledger = Ledger(store, keyring, entropy, ORIGIN)
+    return Custody(store, ledger, SubjectKeys(keyring, entropy), Grants(store, keyring, entropy))
 
 
 @contextmanager

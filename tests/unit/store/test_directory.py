@@ -13,12 +13,17 @@ from privguard.errors import ConfigError
 from privguard.identity.directory import NotAdmittedError
 from privguard.model import Principal
 from privguard.oversight.registrar import Registrar
-from privguard.store.custody import Custody
 from privguard.store.directory import SqlDirectory
-from privguard.store.ledger import Ledger
-from privguard.store.subjects import SubjectKeys
 from privguard.testing import FrozenClock
-from tests.unit.store.logs import KEYRING, ORIGIN, SystemEntropy, check_whole, open_log, raw, store_of
+from tests.unit.store.logs import (
+    KEYRING,
+    SystemEntropy,
+    check_whole,
+    custody_of,
+    open_log,
+    raw,
+    store_of,
+)
 
 STAFF = b"id,roles,status\nrm.li,rm,active\nrm.wang,rm,active\nrm.old,rm,dismissed\n"
 CLIENTS = b"staff,client,from,until\nrm.li,CANARY-1,,2026-05-31\nrm.wang,CANARY-2,,\n"
@@ -32,8 +37,7 @@ class Kept:
         self.clock = FrozenClock(datetime(2026, 5, 1, tzinfo=UTC))
         store = store_of(folder)
         self.directory = SqlDirectory(store, KEYRING, SystemEntropy())
-        ledger = Ledger(store, KEYRING, SystemEntropy(), ORIGIN)
-        custody = Custody(store, ledger, SubjectKeys(KEYRING, SystemEntropy()))
+        custody = custody_of(store)
         self.registrar = Registrar(custody, self.directory, self.clock, SystemEntropy(), who="hr")
 
     def put(self, **files: bytes) -> dict[str, str]:

@@ -16,13 +16,20 @@ from privguard.model import SubjectRef
 from privguard.oversight.key_custodian import KeyCustodian
 from privguard.store import wrapped as wrapped_module
 from privguard.store.audit_log import SqlAuditLog
-from privguard.store.custody import Custody
-from privguard.store.ledger import Ledger
 from privguard.store.subjects import SubjectKeys
 from privguard.store.trail_reader import TrailReader
 from privguard.store.wrapped import LIVE_US, WrappedKeys, count_by_version
 from privguard.testing import FrozenClock
-from tests.unit.store.logs import ORIGIN, SystemEntropy, check_whole, open_log, raw, store_of, url_of
+from tests.unit.store.logs import (
+    ORIGIN,
+    SystemEntropy,
+    check_whole,
+    custody_of,
+    open_log,
+    raw,
+    store_of,
+    url_of,
+)
 from tests.unit.store.test_audit_log import access
 
 
@@ -43,8 +50,7 @@ class Keys:
         self.custodian = self.made_custodian(self.wrapped)
 
     def made_custodian(self, wrapped: WrappedKeys) -> KeyCustodian:
-        ledger = Ledger(self.store, self.file.open(), SystemEntropy(), ORIGIN)
-        custody = Custody(self.store, ledger, SubjectKeys(self.file.open(), SystemEntropy()))
+        custody = custody_of(self.store, self.file.open())
         return KeyCustodian(custody, self.file, wrapped, self.clock, SystemEntropy(), who="officer")
 
     def writer(self) -> SqlAuditLog:
