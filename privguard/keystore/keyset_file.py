@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from privguard.crypto.keyring import KeyFile, KeyProvider, Keyring, open_keyring, read_file, write_file
 from privguard.errors import ConfigError, PrivguardError
+from privguard.files import locked, put_secret
 from privguard.telemetry import logger
 
 Mark = tuple[int, int, int]
@@ -32,27 +30,6 @@ def read_secret(path: Path) -> bytes:
         raise ConfigError(
             f"{path}: {error.strerror}. Write keys with `privguard init DIR` or `privguard keys init`."
         ) from None
-
-
-def put_secret(path: Path, data: bytes) -> None:
-    """Puts a file in the place of another, durably: whoever reads it finds it as it was or as it is now.
-
-    Raises:
-        OSError: it could not be.
-    """
-    fresh = path.with_name(f"{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        os.fchmod(stream.fileno(), 0o600)  # if it was left by somebody else's interrupted change
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # what a key has wrapped or signed must not outlive it in a power cut
-    finally:
-        os.close(folder)
 
 
 class KeysetFile:
@@ -101,27 +78,18 @@ class KeysetFile:
 
     def create(self, make: Callable[[], KeyFile]) -> None:
         """Writes a new key file, its owner's alone. Raises ConfigError if there is one."""
-        with self._alone():
+        with locked(self._path):
             if self._path.exists():
                 raise ConfigError(f"{self._path} is there already and is left alone.")
             put_secret(self._path, write_file(make()))
 
     def change(self, change: Callable[[KeyFile], KeyFile]) -> KeyFile:
         """Changes the file: whoever reads it finds it as it was or as it will be. Raises ConfigError."""
-        with self._alone():
+        with locked(self._path):
             changed = change(self.read())
             put_secret(self._path, write_file(changed))
         self.refresh()
         return changed
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
 
     def _mark(self) -> Mark | None:
         try:

@@ -31,7 +31,8 @@ from privguard.audit.signing_keys import (
     write_file,
 )
 from privguard.errors import AuditUnavailableError, ConfigError, StoreUnavailableError
-from privguard.keystore.keyset_file import put_secret, read_secret
+from privguard.files import put_secret
+from privguard.keystore.keyset_file import read_secret
 from privguard.model import AccessEvent, Outcome
 from privguard.ports import Clock, Entropy
 from privguard.store.custody import Custody

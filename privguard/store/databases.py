@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from privguard.errors import ConfigError, StoreUnavailableError
+from privguard.files import locked, opened
 
 Identity = tuple[int, int]
 
@@ -100,7 +100,8 @@ class SqliteFile:
     def create(self) -> None:
         """The file (0600) and its folder (0700)."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        if not self._path.exists():
+            os.close(opened(self._path, self._path, os.O_RDWR))
 
     def guard(self) -> None:
         try:
@@ -123,15 +124,8 @@ class SqliteFile:
         event.listen(engine, "begin", self._begin)
         return engine
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        # Opened each time: a descriptor that a fork shares would share its lock too.
-        lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self._path)
 
     def identity(self) -> Identity:
         """Device and inode: nobody finds what is written to a file that was moved away (L06)."""

@@ -7,16 +7,15 @@ The file is compared and swapped under a lock before a signature leaves: a signe
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from privguard.errors import StoreUnavailableError
+from privguard.files import locked, put_secret
 
 
 class SignerState:
-    """A file with the last signed note; empty where nothing was signed. Lock and file are 0600."""
+    """A file with the last signed note; empty where nothing was signed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,15 +45,12 @@ class SignerState:
         Raises:
             StoreUnavailableError: the file cannot be locked or read.
         """
-        try:
-            lock = os.open(f"{self._path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._failed(error) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._path))
+            except OSError as error:
+                raise self._failed(error) from None
             yield self.read()
-        finally:
-            os.close(lock)
 
     def swap(self, note: bytes) -> None:
         """Puts a note in the place of the last, durably; only while it is held.
@@ -62,18 +58,8 @@ class SignerState:
         Raises:
             StoreUnavailableError: it could not be made durable; then nothing may be published.
         """
-        beside = self._path.with_name(f"{self._path.name}.new")
         try:
-            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
-                file.write(note)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            put_secret(self._path, note)
         except OSError as error:
             raise self._failed(error) from None
 

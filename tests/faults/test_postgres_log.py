@@ -19,7 +19,7 @@ from privguard.audit.signing_keys import log_keys_of, new_signing_keys
 from privguard.audit.timestamp import StampAuthority, check_stamps
 from privguard.crypto.keyring import Keyring
 from privguard.errors import AuditUnavailableError, StoreUnavailableError
-from privguard.keystore.keyset_file import put_secret
+from privguard.files import put_secret
 from privguard.model import Principal, SubjectRef
 from privguard.oversight.completeness import commit_map
 from privguard.oversight.custodian import Custodian
@@ -31,18 +31,15 @@ from privguard.stepup.grant import Grant, Scope, mark_of
 from privguard.store import ledger, schema
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.claims import together
-from privguard.store.custody import Custody
 from privguard.store.directory import SqlDirectory
 from privguard.store.engine import Store
 from privguard.store.factors import Factors
 from privguard.store.grants import Grants
-from privguard.store.ledger import Ledger
 from privguard.store.map_keeper import MapKeeper
 from privguard.store.publisher import Publisher
 from privguard.store.retention import Retention
 from privguard.store.signer_state import SignerState
 from privguard.store.statements import driver
-from privguard.store.subjects import SubjectKeys
 from privguard.store.tree_reader import TreeReader
 from privguard.store.wrapped import WrappedKeys, count_by_version
 from privguard.testing import FrozenClock
@@ -54,6 +51,7 @@ from tests.unit.store.logs import (
     ORIGIN,
     SystemEntropy,
     check_whole,
+    custody_of,
     leaves_of,
     open_log,
     raw,
@@ -225,9 +223,7 @@ def test_l11_the_services_login_signs_rotates_its_keys_and_keeps_time_stamps(
     assert publisher.publish(1) is not None
     authority = Authority()
     Timestamping(tree, authority, StampAuthority(authority.root), clock, 3600).refresh()
-    custody = Custody(
-        store, Ledger(store, KEYRING, SystemEntropy(), ORIGIN), SubjectKeys(KEYRING, SystemEntropy())
-    )
+    custody = custody_of(store)
     custodian = LogKeyCustodian(
         custody, SigningKeysFile(keys, ORIGIN, 0), state, tree, clock, SystemEntropy(), who="officer"
     )
@@ -245,8 +241,7 @@ def test_l01_the_keepers_login_prunes_and_the_services_does_not(
     filled(folder, log, 256)
     for role, may in (("privguard_service", False), ("privguard_keeper", True)):
         store = Store(login(postgres_server, folder, role))
-        ledger, retention = Ledger(store, KEYRING, SystemEntropy(), ORIGIN), Retention(store)
-        custody = Custody(store, ledger, SubjectKeys(KEYRING, SystemEntropy()))
+        custody, retention = custody_of(store), Retention(store)
         commit_map(MapKeeper(store), log, FrozenClock(), SystemEntropy(), 10)
         with (
             contextlib.nullcontext() if may else pytest.raises(StoreUnavailableError, match="which role may")
@@ -262,8 +257,7 @@ def test_s08_the_keepers_login_imports_the_directory_and_the_services_only_asks_
     for role, may in (("privguard_service", False), ("privguard_keeper", True)):
         store = Store(login(postgres_server, folder, role))
         directory = SqlDirectory(store, KEYRING, SystemEntropy())
-        ledger = Ledger(store, KEYRING, SystemEntropy(), ORIGIN)
-        custody = Custody(store, ledger, SubjectKeys(KEYRING, SystemEntropy()))
+        custody = custody_of(store)
         registrar = Registrar(custody, directory, FrozenClock(), SystemEntropy(), who="hr")
         planned = registrar.plan({"staff.csv": b"id,roles\nrm.li,rm\n"})
         with (
@@ -286,8 +280,7 @@ def test_l13_the_keepers_login_is_enough_for_holds_and_erasures_and_the_services
         url = login(postgres_server, folder, role)
         SqlAuditLog.open(url, KEYRING, SystemEntropy(), origin=ORIGIN).close()
         store = Store(url)
-        ledger = Ledger(store, KEYRING, SystemEntropy(), ORIGIN)
-        custody = Custody(store, ledger, SubjectKeys(KEYRING, SystemEntropy()))
+        custody = custody_of(store)
         custodian = Custodian(custody, FrozenClock(), SystemEntropy(), who="officer")
         if may:
             custodian.hold(client, "case")

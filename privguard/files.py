@@ -1,0 +1,63 @@
+"""Files that several processes read: replaced whole and durably, changed by one at a time.
+
+What root makes or replaces at the command line goes to whom the file was, or to the folder's owner where
+there was none: the service must be able to read it afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_PRIVATE: Final = 0o600
+
+
+def put_secret(path: Path, data: bytes) -> None:
+    """Puts a file in the place of another, durably: whoever reads it finds it as it was or as it is now.
+
+    It keeps owner and mode; a new one is its owner's alone.
+
+    Raises:
+        OSError: it could not be.
+    """
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _PRIVATE
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = opened(fresh, path, os.O_WRONLY | os.O_TRUNC)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(stream.fileno(), mode)  # if it was left by somebody else's interrupted change
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # what a key has wrapped or signed must not outlive it in a power cut
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While nobody else changes a file; the lock is a file beside it. Raises OSError."""
+    # Opened each time: a descriptor that a fork shares would share its lock too.
+    lock = opened(path.with_name(f"{path.name}-lock"), path, os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def opened(path: Path, beside: Path, flags: int) -> int:
+    """A descriptor of a file, made (0600) if it is not there, for the owner of the file it stands beside."""
+    whose = (beside if beside.exists() else beside.parent).stat() if os.geteuid() == 0 else None
+    # Not through a link: whoever may write the folder would have root open, and give them, any file.
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE)
+    if whose is not None:
+        os.fchown(descriptor, whose.st_uid, whose.st_gid)
+    return descriptor
