@@ -128,3 +128,43 @@ def excuse(
         click.echo(msgspec.json.encode({"request": name}))
     else:
         click.echo(f"request {name} waits an hour for whoever may approve it")
+
+
+@anomaly.command()
+@click.option(
+    "--days", default=1, show_default=True, type=click.IntRange(1, 120), help="Days to look back at."
+)
+@click.option(
+    "--budget", default=5, show_default=True, type=click.IntRange(1, 1000), help="Findings a day, at most."
+)
+@click.option("--tenant", default="default", show_default=True, help="The tenant.")
+@config_option
+@json_option
+def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> None:
+    """Look back over the log: whose looks nothing on record explains, with the entries. This is on record.
+
+    Days are UTC; of the last one, what follows it is not known yet.
+    """
+    from privguard.bootstrap import SystemClock, open_trail
+    from privguard.config import load_settings
+    from privguard.oversight.filters import Filter
+    from privguard.oversight.findings import Findings, since_us
+    from privguard.oversight.lookback import Lookback
+
+    asked = Filter(tenant=tenant, since_us=since_us(SystemClock().now_us(), days))
+    with open_trail(load_settings(config), system_account()) as trail, Lookback() as back:
+        findings = Findings(back)
+        findings.take(trail.every(asked)[1])
+        found = findings.found(days, budget)
+    for each in found:
+        if as_json:
+            click.echo(msgspec.json.encode(each))
+        else:
+            entries = ", ".join(map(str, each.entries))
+            click.echo(
+                f"{each.day}  {each.actor}  level {each.level:.1f} by {each.by}: {each.unexplained:.1f} of"
+                f" {each.visits} visits unexplained ({each.expected:.1f} expected), mostly {each.why};"
+                f" entries {entries}"
+            )
+    if not found and not as_json:
+        click.echo("nothing stands out")

@@ -20,6 +20,7 @@ from msgspec.structs import asdict
 from privguard.anomaly import batch
 from privguard.anomaly.access import Access, Day, Labelled
 from privguard.anomaly.evidence import Risk
+from privguard.anomaly.levels import ORDINARY, levels
 from privguard.anomaly.measure import (
     BUDGET,
     Incident,
@@ -35,14 +36,7 @@ from privguard.anomaly.simulate.plan import Population
 from privguard.oversight.baselines import baselines
 from privguard.oversight.lookback import Lookback
 from privguard.oversight.planting import Source, plans_of, with_plants
-from privguard.oversight.protocol import (
-    ALERT_FLOORS,
-    EXPECTED,
-    GROUPS,
-    ORDINARY,
-    Report,
-    report_of,
-)
+from privguard.oversight.protocol import CALM, EXPECTED, GROUPS, Report, report_of
 
 Curves = dict[str, dict[str, list[tuple[float, bool]]]]
 
@@ -175,7 +169,7 @@ class Judged:
                 [split],
             )
             found = {(row[0], row[1], row[2]): (row[3], row[4]) for row in scored.fetchall()}
-            return found, _trends(back)
+            return found, back.user_days()
 
     def _access(self, day: int, rows: Sequence[Access]) -> dict[str, list[Any]]:
         number = self._number
@@ -213,15 +207,12 @@ class Judged:
             if each.batch >= 0.5:
                 whys[key][each.why] += 1
         looked, reason = dict.fromkeys(inline, 0.0), dict[UserDay, str]()
-        for name, values in self._trends.items():
-            ordinary = [value for (day, _), value in values.items() if split - 30 <= day < split]
-            unit = max(quantile(ordinary, ORDINARY), ALERT_FLOORS[name])
-            for key, value in values.items():
-                if key in looked and value / unit > looked[key]:
-                    looked[key] = value / unit
-                    top = whys[key].most_common(1)
-                    named = {"shared": "shared", "surge": "surge", "night": str(batch.Why.ODD_HOUR)}
-                    reason[key] = named.get(name) or (top[0][0] if top else "")
+        named = {"shared": "shared", "surge": "surge", "night": str(batch.Why.ODD_HOUR)}
+        for key, (level, name) in levels(self._trends, range(split - CALM, split)).items():
+            if key in looked:
+                looked[key] = level
+                top = whys[key].most_common(1)
+                reason[key] = named.get(name) or (top[0][0] if top else "")
         found = {
             "inline": Ranking(inline, cause, lambda each: each.inline, at_once=True),
             "batch": Ranking(looked, reason, lambda each: each.batch, late=1),
@@ -335,20 +326,3 @@ class Judged:
 
 def _top(risk: Risk) -> str:
     return str(risk.evidence[0].cause) if risk.evidence else ""
-
-
-def _trends(back: Lookback) -> dict[str, dict[UserDay, float]]:
-    """Each statistic of user-days; a surge is that of the actor's most looked-at client."""
-    queries = {
-        "excess": "SELECT day, actor, excess FROM drift",
-        "drift": "SELECT day, actor, drift FROM drift",
-        "night": "SELECT day, actor, night FROM drift",
-        "habit": "SELECT day, actor, max(habit) FROM doubt GROUP BY day, actor",
-        "shared": "SELECT day, actor, shared FROM company",
-        "surge": "SELECT s.day, s.actor, max(surge) FROM scored s JOIN surge USING (day, client)"
-        " WHERE s.score >= 0.5 GROUP BY s.day, s.actor",
-    }
-    return {
-        name: {(row[0], row[1]): float(row[2]) for row in back.database.execute(query).fetchall()}
-        for name, query in queries.items()
-    }

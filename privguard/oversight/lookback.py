@@ -12,8 +12,19 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from privguard.anomaly import batch, drift, together
+from privguard.anomaly.measure import UserDay
 
 _KEYS: Final = {"int64": pa.int64(), "boolean": pa.bool_()}
+
+_USER_DAYS: Final = {
+    "excess": "SELECT day, actor, excess FROM drift",
+    "drift": "SELECT day, actor, drift FROM drift",
+    "night": "SELECT day, actor, night FROM drift",
+    "habit": "SELECT day, actor, max(habit) FROM doubt GROUP BY day, actor",
+    "shared": "SELECT day, actor, shared FROM company",
+    "surge": "SELECT d.day, d.actor, max(surge) FROM doubt d JOIN surge USING (day, client)"
+    " GROUP BY d.day, d.actor",
+}
 
 
 class Lookback:
@@ -41,11 +52,11 @@ class Lookback:
         self.database.close()
 
     def add(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Adds rows to ``access`` or ``work``, given by column."""
-        schema = batch.ACCESS if name == "access" else batch.WORK
-        rows = pa.table({each: pa.array(columns[each], _KEYS[kind]) for each, kind in schema.items()})
-        self.database.register("added", rows)
-        self.database.execute(f"INSERT INTO {name} SELECT * FROM added")  # noqa: S608  # one of two names
+        """Adds rows to a table, given by column, in the table's order."""
+        kinds = batch.ACCESS if name == "access" else batch.WORK
+        rows = {each: pa.array(of, _KEYS[kinds.get(each, "int64")]) for each, of in columns.items()}
+        self.database.register("added", pa.table(rows))
+        self.database.execute(f"INSERT INTO {name} SELECT * FROM added")  # noqa: S608  # a name of ours
         self.database.unregister("added")
 
     def learn(self, first: int) -> None:
@@ -78,6 +89,13 @@ class Lookback:
         self._make("doubt", drift.doubts(scored, self.table("drift")))
         self._make("surge", together.surges(scored))
         self._make("company", together.company(scored))
+
+    def user_days(self) -> dict[str, dict[UserDay, float]]:
+        """Each statistic of ``anomaly.levels`` by day and actor; of a surge, that of their busiest client."""
+        return {
+            name: {(row[0], row[1]): float(row[2]) for row in self.database.execute(query).fetchall()}
+            for name, query in _USER_DAYS.items()
+        }
 
     def table(self, name: str) -> ir.Table:
         """A table as ibis sees it, unbound: expressions are made without the database."""

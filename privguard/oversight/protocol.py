@@ -23,11 +23,8 @@ GROUPS: Final = (
 """Planted together, so that each log holds a few insiders among many."""
 FEW: Final = {"vip": 1, "collusion": 1}
 INCIDENTS: Final = 3
-ORDINARY: Final = 0.999
-ALERT_FLOORS: Final = {
-    "excess": 3.0, "drift": 5.0, "night": 3.0, "habit": 6.0, "shared": 6.0, "surge": 2.5,
-}  # fmt: skip
-"""Levels below which no statistic alerts, however calm the log was before."""
+CALM: Final = 30
+"""Days before the split by which levels are measured."""
 _GATES: Final = (
     *(
         (f"{name}: events", name, detector, "event_pr_auc", True, bound)
