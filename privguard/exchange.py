@@ -28,7 +28,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from privguard.anomaly import Relation, Sight, Watch, assessment
+from privguard.anomaly import TOUCHED, Relation, Sight, Watch, assessment
 from privguard.errors import (
     AccessDeniedError,
     IllegalTransitionError,
@@ -63,7 +63,7 @@ from privguard.model import (
     Verb,
     View,
 )
-from privguard.policy import Effect, GrantedPlan, Policy, WithoutDecoys, demanded
+from privguard.policy import GrantedPlan, Policy, WithoutDecoys, demanded
 from privguard.stepup.grant import Grant, Scope, covers
 
 
@@ -427,6 +427,8 @@ class Exchange:
         )
         self._disclosures = tuple(_without_fields(disclosures))
         self._refuse_unless_permitted(ruling)
+        if (risk := self._assess_decoy()) is not None:
+            self._follow(risk, disclosures[0].subjects)
         [subject] = disclosures[0].subjects
         self._call_by(subject.id)
         self._ruling, self._disclosures = None, ()
@@ -613,47 +615,74 @@ class Exchange:
         """
         if self._watch is None or self._intent is not None:
             return
-        clients = {
+        clients = self._looked_at()
+        if not clients:
+            return
+        sight = self._sight(clients)
+        risk = self._watch.look(self._event_id, sight, clients.items(), self.rulebook.honey)
+        self.risk = assessment(sight, risk)
+        self._follow(self.risk, self._own())
+
+    def _assess_decoy(self) -> Assessment | None:
+        """A decoy is on record as one where it is refused, too, or only what hangs on it is asked for."""
+        if self._watch is None or not self.rulebook.honey:
+            return None
+        clients = self._looked_at()
+        if not self.rulebook.honey.isdisjoint(clients):
+            self.risk = assessment(self._sight(clients), TOUCHED)  # counted when the log is read
+        return self.risk
+
+    def _looked_at(self) -> dict[str, Sequence[str]]:
+        """Names of the clients that the answer is about, with the relations that join the actor to each."""
+        return {
             f"{subject.kind}:{subject.id}": disclosure.relations
             for disclosure in self._disclosures
             for subject in disclosure.subjects
         }
-        if not clients:
-            return
-        actor, related = self.actor, self.rulebook.related
+
+    def _sight(self, clients: Mapping[str, Sequence[str]]) -> Sight:
+        actor, related, route = self.actor, self.rulebook.related, self.route
         joined = {name for relations in clients.values() for name in relations}
         device = actor.attributes.get("device")
-        sight = Sight(
+        many = route is not None and (route.verb is Verb.EXPORT or (route.many and len(self._own()) > 1))
+        return Sight(
             self._now_us // 1_000_000,
             f"{actor.tenant}:{actor.id}",
             "+".join(sorted(actor.roles)),
             actor.branch or "",
             bool(self.request.reveal),
-            self.route is not None and (self.route.many or self.route.verb is Verb.EXPORT),
+            many,
             (self.request.zone or "", device if isinstance(device, str) else ""),
             {name: related[name] for name in sorted(joined & related.keys())},
         )
-        risk = self._watch.look(self._event_id, sight, clients.items(), self.rulebook.honey)
-        self.risk = assessment(sight, risk)
-        effect = self.rulebook.policy.effects.get(self.risk.level)
-        if effect is not None:
-            self._effect(effect)
 
-    def _effect(self, effect: Effect) -> None:
+    def _own(self) -> list[SubjectRef]:
+        """Whose records are shown, those of records inside (a client's relatives) left aside."""
+        name = self.plan.shape.name if self.plan is not None else ""
+        return list(dict.fromkeys(s for d in self._disclosures if d.resource == name for s in d.subjects))
+
+    def _follow(self, risk: Assessment, own: Sequence[SubjectRef]) -> None:
+        """One client's record takes a grant that names the client; an answer with several, one for such.
+
+        Args:
+            own: whose records are shown.
+        """
+        effect = self.rulebook.policy.effects.get(risk.level)
+        if effect is None:
+            return
         rule, held = effect.rule.id, self.grant.scope if self.grant is not None else None
-        subjects = list(dict.fromkeys(subject for d in self._disclosures for subject in d.subjects))
-        granted = held is not None and rule in held.rules
-        if held is not None and held.clients:
-            granted = granted and {*subjects} <= {*held.clients}
+        one = len(own) == 1 and self.verb is not Verb.EXPORT
+        named = held is not None and {*own} <= {*held.clients}
+        granted = held is not None and rule in held.rules and (named if held.clients or one else True)
         try:
             effect.judge(self.actor, self.request, self._now_us, granted=granted)
         except StepUpRequiredError:
-            if len(subjects) > 1:
+            if not one:
                 self._offer((rule,), (), (), many=True)
-            elif held is not None:  # one grant for both
-                self._offer((*held.rules, rule), held.fields, subjects)
+            elif held is not None and named:  # one grant for both
+                self._offer((*held.rules, rule), held.fields, own)
             else:
-                self._offer((rule,), (), subjects)
+                self._offer((rule,), (), own)
             raise
 
     def _planned(self) -> tuple[AccessPlan, Route]:
@@ -670,6 +699,7 @@ class Exchange:
         self._ruling = ruling
         if ruling.outcome is Outcome.PERMITTED:
             return
+        self._assess_decoy()
         if ruling.outcome is Outcome.CHALLENGED:
             self._offer(ruling.offerers, ruling.offered, [s for d in self._disclosures for s in d.subjects])
             raise demanded(ruling.missing, ruling.offered, ruling.offerers)()

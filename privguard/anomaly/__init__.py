@@ -9,9 +9,10 @@ measure it by. Nothing here does I/O, and nothing here raises into the path of a
 from privguard.anomaly.access import Access, Relation
 from privguard.anomaly.evidence import Cause, Evidence, Level, Risk
 from privguard.anomaly.score import Rules, Scorer
-from privguard.anomaly.watch import Sight, Watch, assessment, sight_of
+from privguard.anomaly.watch import TOUCHED, Sight, Watch, assessment, sight_of
 
 __all__ = [
+    "TOUCHED",
     "Access",
     "Cause",
     "Evidence",

@@ -35,7 +35,8 @@ COUNTED: Final = 50_000
 _LISTS: Final = "in lists"
 _TOLD: Final = 3
 """Pieces of evidence that are put on record."""
-_TOUCHED: Final = Risk(Level.RULE, 0.0, (Evidence(Cause.HONEY, 0.0),))
+TOUCHED: Final = Risk(Level.RULE, 0.0, (Evidence(Cause.HONEY, 0.0),))
+"""The risk of a look at a honey client."""
 
 
 class Sight(Struct, frozen=True):
@@ -92,7 +93,7 @@ class Watch:
                 self._own_before, self._own = self._own, set()
             self._own.add(entry)
             risk = self._score(sight, clients)
-        return _TOUCHED if honey and any(name in honey for name, _ in clients) else risk
+        return TOUCHED if honey and any(name in honey for name, _ in clients) else risk
 
     def replay(self, entry: str, sight: Sight, clients: Iterable[Seen]) -> Risk | None:
         """Counts an entry of the log; None for one that ``look`` has counted."""

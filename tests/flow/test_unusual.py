@@ -151,6 +151,24 @@ def test_nobody_comes_upon_a_decoy_and_who_looks_for_it_is_told_of(manager: Pers
     assert DECOY not in alert["text"].split("entry", 1)[1].split(".", 1)[1]
 
 
+def test_a_decoy_is_told_of_where_it_is_refused_or_only_asked_about(watched: Gateway) -> None:
+    """Who may not see it gets the answer that anybody gets of nobody, and is told of all the same."""
+    rm = Person(watched, "rm.wang").sign_in()
+    refused, nobody = rm.ask("GET", f"/clients/{DECOY}"), rm.ask("GET", "/clients/99999")
+    told = [{**answer.json(), "receipt": ""} for answer in (refused, nobody)]
+    assert (refused.status, told[0]) == (404, told[1])
+    assert risk(rm, refused)["why"][0][0] == "honey"
+    assert "planted" in alerts(watched, "rm.wang")[0]["text"]
+    officer = Person(watched, "comp.he").sign_in()
+    hanging = officer.ask("GET", f"/clients/{DECOY}/visits", Privguard_Purpose="audit")
+    assert (hanging.status, risk(officer, hanging)["level"]) == (403, "rule")
+
+
+def test_a_list_that_shows_one_client_is_a_look_at_one(manager: Person) -> None:
+    assert "many" not in risk(manager, manager.ask("GET", "/clients?id=2"))
+    assert risk(manager, manager.ask("GET", "/clients?size=2"))["many"]
+
+
 def test_what_speaks_against_a_look_can_be_read_again(manager: Person, watched: Gateway) -> None:
     """Whatever the reasons are made of: an entry that is no leaf would stop verifier, search and checker."""
     looked = manager.ask("GET", "/clients/1/complaints", Privguard_Purpose="complaint")
@@ -174,6 +192,7 @@ def test_a_burst_asks_for_a_second_factor_and_is_known_by_replay_and_restart(
     manager: Person, watched: Gateway
 ) -> None:
     asks_and_goes_on(manager, watched)
+    opens_whom_it_names(manager)
     is_found(watched)
     replays(watched)
     restarts(manager, watched)
@@ -202,6 +221,20 @@ def asks_and_goes_on(manager: Person, watched: Gateway) -> None:
     header = {"Privguard_Grant": f'"{met.json()["grant"]}"'}
     assert manager.ask("GET", f"/clients/{client}", **header).status == 200
     assert manager.ask("GET", f"/clients/{client}").status == 401
+
+
+def opens_whom_it_names(manager: Person) -> None:
+    """A record with relatives inside is one client's record: its grant opens neither theirs nor others'."""
+    for _ in range(3):  # each look may be a level higher than the one before
+        manager.minutes_later()
+        met = manager.meet(manager.ask("GET", "/clients/1").json()["challenge_id"])
+        header = {"Privguard_Grant": f'"{met.json()["grant"]}"'}
+        looked = manager.ask("GET", "/clients/1", **header)
+        if looked.status == 200:
+            break
+    assert looked.json()["client"]["relatives"][0]["id"] == 2
+    assert manager.ask("GET", "/clients/2", **header).problem == "step-up-required"
+    assert manager.ask("GET", "/clients/3", **header).problem == "step-up-required"
 
 
 def is_found(watched: Gateway) -> None:
