@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from privguard.asgi.caching import ExpiringCache, SingleFlight
 from privguard.asgi.fetch import Upstream, read_whole
 from privguard.asgi.messages import RawHeaders
-from privguard.errors import UnauthenticatedError, UpstreamUnavailableError
+from privguard.errors import MalformedRequestError, UnauthenticatedError, UpstreamUnavailableError
 from privguard.identity import ClaimMap, read_principal, session_name
 from privguard.model import Principal
 from privguard.ports import Clock, RequestTarget
@@ -22,6 +24,7 @@ MAX_ANSWER: Final = 262_144
 MAX_REMEMBERED: Final = 8_192
 REFUSED_S: Final = 1.0
 """How long the CRM's no is remembered."""
+_PHP: Final = re.compile(rb"[ .\[]")
 
 
 class WhoAmIIdentity:
@@ -81,7 +84,10 @@ class WhoAmIIdentity:
         shown = [(name, value) for name, value in headers if name in self._headers]
         if self._cookies:
             crumbs = [crumb.strip() for n, value in headers if n == b"cookie" for crumb in value.split(b";")]
-            kept = [crumb for crumb in crumbs if crumb.partition(b"=")[0] in self._cookies]
+            kept = [crumb for crumb in crumbs if _read_as(crumb.partition(b"=")[0]) & self._cookies]
+            names = {crumb.partition(b"=")[0] for crumb in kept}
+            if len(names) < len({*kept}) or not names <= self._cookies:
+                raise MalformedRequestError("A cookie with credentials stands twice, or in another spelling.")
             if kept:
                 shown.append((b"cookie", b"; ".join(kept)))
         return shown
@@ -119,6 +125,15 @@ class WhoAmIIdentity:
             "The CRM's who-am-I route answered neither 200 with a JSON object, nor 401, nor 403; see "
             "[identity.upstream] whoami."
         )
+
+
+def _read_as(name: bytes) -> frozenset[bytes]:
+    """What a CRM may read a cookie's name as: as it stands, trimmed, percent-decoded, as PHP names variables.
+
+    The CRM gets all cookies, its who-am-I route those with credentials: both must be the same session (S11).
+    """
+    plain = unquote_to_bytes(name).strip()
+    return frozenset({name, plain, plain.partition(b"[")[0], _PHP.sub(b"_", plain)})
 
 
 def _digest(shown: RawHeaders) -> bytes:

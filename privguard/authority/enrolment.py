@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from privguard.authority.granting import RESET, Granting
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Proven, Prover, Site, credential
+from privguard.authority.words import in_words
 from privguard.crypto.envelope import joined
 from privguard.errors import AccessDeniedError, ConfigError, FactorRefusedError, NotOnRecordError
 from privguard.model import Outcome, Principal
@@ -147,8 +148,9 @@ class Enrolment:
         """
         if kind not in self._prover.kinds:
             raise AccessDeniedError("Factors of this kind are not in use here ([stepup] profile).")
+        data = FactorData(label=in_words(label, 100, "label"), address=in_words(address, 200, "address"))
         take = self._permitted(actor, text, proof)
-        new, begun, codes = self._new(actor, kind, FactorData(label=label[:100], address=address[:200]))
+        new, begun, codes = self._new(actor, kind, data)
         old = [one.id for one in self._factors.of(actor.tenant, actor.id) if one.kind == kind == "recovery"]
         claims = [take, self._factors.remove(old), self._factors.add(new, codes)]
         if kind == "code":

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Proven, Prover
+from privguard.authority.words import in_words
 from privguard.crypto.envelope import NONCE_BYTES
 from privguard.errors import (
     AccessDeniedError,
@@ -35,6 +36,8 @@ from privguard.telemetry import logger
 
 APPROVE_S: Final = 3_600
 """How long somebody may take to approve."""
+MAX_REASON: Final = 1_000
+MAX_TICKET: Final = 200
 RESET: Final = "reset"
 """Action of a scope by which all factors of whom its purpose names are removed."""
 EXCUSE: Final = "excuse"
@@ -169,6 +172,7 @@ class Granting:
             AuditUnavailableError: it could not be put on record; nothing was taken.
         """
         challenge = self.opened(text, actor)
+        reason, ticket = in_words(reason, MAX_REASON, "reason"), in_words(ticket, MAX_TICKET, "ticket")
         scope, said = challenge.scope, reason or challenge.reason
         if ticket and not scope.ticket:
             scope = replace(scope, ticket=ticket)

@@ -113,6 +113,7 @@ def own_routes(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,  # it would lead to whichever host the request names
     )
     store = Readiness(check)
     registry = CollectorRegistry()

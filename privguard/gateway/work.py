@@ -26,7 +26,8 @@ from privguard.store.ledger import REUSED
 
 LATE_S: Final = 300
 """How far a post's time may be from now."""
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+_NAMED: Final = r"^[^\x00-\x1f\x7f]*$"
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NAMED)]
 
 
 class Work(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +42,7 @@ class Work(Struct, frozen=True, forbid_unknown_fields=True):
     client: tuple[Name, Name]
     what: Literal["call", "task", "campaign", "cover"]
     at: Annotated[int, Meta(ge=0, le=1 << 40)]
-    actor: Annotated[str, Meta(max_length=200)] = ""
+    actor: Annotated[str, Meta(max_length=200, pattern=_NAMED)] = ""
 
 
 class Post(Struct, frozen=True):

@@ -70,6 +70,20 @@ def test_a_clear_value_is_had_by_a_code_and_its_grant(rm: Person) -> None:
     assert leaf["groups"][0]["fields"]["mobile"] == "clear"
 
 
+@pytest.mark.parametrize(
+    "words", ["call\x1b]0;you\x07 me back", "call me \u202eback", "call\0 me back", "x" * 1_001]
+)
+def test_s09_words_are_what_who_reads_them_sees(rm: Person, words: str) -> None:
+    """An approver's page, an auditor's terminal: neither obeys what a reason, ticket or label says."""
+    challenge, code = rm.challenge(), rm.code()
+    for said in ({"reason": words}, {"ticket": words}):
+        refused = rm.meet(challenge, code, **said)
+        assert (refused.status, refused.problem) == (400, "malformed-request")
+    refused = rm.begin("totp", {"method": "totp", "code": code}, label=words)
+    assert (refused.status, refused.problem) == (400, "malformed-request")
+    assert rm.meet(challenge, code, reason="two lines,\r\nas a page sends them").status == 201
+
+
 @pytest.mark.parametrize("where", ["again", "elsewhere", "at once"])
 def test_s01_a_code_is_accepted_once(rm: Person, where: str) -> None:
     code = rm.code()

@@ -343,5 +343,6 @@ def test_the_crm_says_what_work_there_is_and_nobody_else_does(watched: Gateway) 
     assert posted(watched, body, "m2", now, "v1,bm8=").status == 401
     assert posted(watched, body, "m3", now - 3_600).status == 401
     assert posted(watched, b'{"data": [{"client": ["client", "7"]}]}', "m4", now).status == 400
-    assert posted(watched, json.dumps({"data": [{**work, "what": "love"}]}).encode(), "m5", now).status == 400
+    for wrong in ({"what": "love"}, {"actor": "rm\0li"}, {"client": ["client", "7\0"]}):
+        assert posted(watched, json.dumps({"data": [{**work, **wrong}]}).encode(), "m5", now).status == 400
     assert len([1 for leaf in watched.leaves() if leaf["action"] == "crm:client:work"]) == 1
