@@ -36,6 +36,7 @@ from privguard.guard import LATE, Door, Guard, GuardCore, Limits
 from privguard.keystore.keyset_file import KeysetFile, read_secret
 from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AuditReceipt, Principal
+from privguard.oversight.alarms import Alarms
 from privguard.oversight.completeness import commit_map
 from privguard.oversight.custodian import Custodian
 from privguard.oversight.following import Follower, SharedWatch
@@ -252,8 +253,10 @@ def open_authority(settings: Settings, who: str) -> Iterator[tuple[Authority, Pr
         system=settings.system.name,
         deadline_s=settings.audit.deadline_ms / 1000,
     )
+    core.alerts = alarms = open_alarms(settings)
     try:
         yield wire_authority(settings, core, keys), Principal(who)
+        alarms.deliver()
     finally:
         log.close()
 
@@ -481,6 +484,14 @@ def open_trail(settings: Settings, who: str) -> Iterator[Trail]:
     finally:
         store.close()
         log.close()
+
+
+def open_alarms(settings: Settings) -> Alarms:
+    """Who tells people what they have to know. Raises ConfigError as ``open_sender``."""
+    sender = settings.alerts
+    return Alarms(
+        open_sender(sender, SystemClock(), SystemEntropy(), "[alerts]") if sender is not None else None
+    )
 
 
 def open_follower(settings: Settings) -> tuple[Follower, SharedWatch]:

@@ -267,7 +267,7 @@ class KeySettings(Section):
 
 
 class SenderSettings(Section):
-    """[stepup.sender], [anomaly.alerts]: what delivers messages; one of ``file``, ``url`` and ``apprise``."""
+    """[stepup.sender], [alerts]: what delivers messages; one of ``file``, ``url`` and ``apprise``."""
 
     file: Path | None = Field(None, description="file that codes are written to, 0600: for demos and tests")
     url: str | None = Field(
@@ -313,10 +313,6 @@ class AnomalySettings(Section):
     work_secret: Path | None = Field(
         None, description="file with the secret by which the CRM signs what work there is with clients, 0600"
     )
-    alerts: SenderSettings | None = Field(
-        None,
-        description="what brings alerts to the roles that the policy names; else the process's log has them",
-    )
 
 
 class ZoneSettings(Section):
@@ -345,6 +341,9 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     stepup: StepUpSettings = StepUpSettings()
     anomaly: AnomalySettings = AnomalySettings()
+    alerts: SenderSettings | None = Field(
+        None, description="what brings messages to roles: alerts, and requests that they may approve"
+    )
     zones: Annotated[tuple[ZoneSettings, ...], Field(description="network zones")] = ()
 
     @property
@@ -561,6 +560,8 @@ _PATHS = (
     (("keys",), ("file",)),
     (("keys", "pkcs11"), ("module", "pin_file")),
     (("stepup", "sender"), ("file", "secret", "apprise")),
+    (("alerts",), ("file", "secret", "apprise")),
+    (("anomaly",), ("work_secret",)),
     (("audit",), ("signing_keys", "signer_state", "statement_signer")),
     (("audit", "timestamps"), ("roots",)),
 )

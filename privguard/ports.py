@@ -165,7 +165,11 @@ class CodeSender(Protocol):
 
 
 class AlertSink(Protocol):
-    """Tells people of unusual accesses."""
+    """Tells people what they have to know or do."""
+
+    def say(self, roles: Iterable[str], text: str) -> None:
+        """Takes a message for each role, with nothing about any client; never blocks, never raises."""
+        ...
 
     def tell(self, event: AccessEvent, index: int, roles: Sequence[str]) -> None:
         """Takes note of an access that is on record at ``index``; never blocks, never raises."""

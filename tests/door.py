@@ -261,6 +261,14 @@ class Gateway:
         """All entries of the log, read from the database file as an auditor would."""
         return [json.loads(leaf) for leaf in self._log()[0]]
 
+    def since(self, size: int) -> list[dict[str, Any]]:
+        """The entries since the log had this size, without what it says of itself each minute."""
+        return [leaf for leaf in self.leaves()[size:] if leaf["action"] != "privguard:map:commit"]
+
+    def last(self) -> dict[str, Any]:
+        """The newest entry, such a one aside."""
+        return self.since(0)[-1]
+
     def verify(self) -> int:
         """Holds the log to the offline verifier; gives its size."""
         from privguard.audit.verify import verify_log

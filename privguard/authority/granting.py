@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -44,6 +44,7 @@ EXCUSE: Final = "excuse"
 """Action of a scope by which what its field names is expected of whom its purpose names."""
 PAGE: Final = "/_privguard/stepup/"
 _S: Final = 1_000_000
+_WAITS: Final = "waits an hour on the page of approvals."
 _CHANGED: Final = "The policy changed since: ask for the record again."
 
 
@@ -249,14 +250,19 @@ class Granting:
         except ReplayedError:
             self._prover.refused(actor, proof or Proof(""), "replayed")
         if asked.emergency:
-            alert = self._policy().break_glass
-            logger().warning(
-                "BREAK-GLASS", actor=actor.id, grant=grant.name, tell=", ".join(alert.alert if alert else ())
-            )
+            glass = self._policy().break_glass
+            roles = glass.alert if glass is not None else ()
+            logger().warning("BREAK-GLASS", actor=actor.id, grant=grant.name, tell=", ".join(roles))
+            self._tell(roles, f"{actor.id} broke the glass (grant {grant.name}): look into it.")
+        if waits:
+            self._tell(asked.approvers, f"{actor.id} asks for a grant: request {grant.name} {_WAITS}")
         return Issued(secret, grant.name, waits, seconds, asked.reads, scope.fields)
 
     def request_reset(self, by: Principal, scope: Scope) -> str:
-        """Asks that somebody's factors be removed (``scope.purpose`` names them); its name, to be approved.
+        """Asks that somebody's factors be removed; the request's name, to be approved.
+
+        Args:
+            scope: ``purpose`` names the person, ``fields`` the factors; none: all of them.
 
         Raises:
             AccessDeniedError: there is nobody who could approve it.
@@ -303,7 +309,13 @@ class Granting:
         )
         about = {"grant": grant.name, **about}
         self._journal.write(by, f"stepup:{kind}:request", Outcome.PERMITTED, claim=claim, about=about)
+        what = f"a reset of the factors of {scope.purpose}" if scope.action == RESET else "an excuse"
+        self._tell({role}, f"{by.id} asks for {what}: request {grant.name} {_WAITS}")
         return grant.name
+
+    def _tell(self, roles: Iterable[str], text: str) -> None:
+        if self._core.alerts is not None:
+            self._core.alerts.say(sorted(roles), text)
 
     # a second person
 
@@ -350,7 +362,7 @@ class Granting:
         claims = [proven.take, decided]
         if approve and scope.action == RESET:
             theirs = [one.id for one in self._factors.of(scope.tenant, scope.purpose)]
-            claims.append(self._factors.remove(theirs))
+            claims.append(self._factors.remove([one for one in theirs if one in (scope.fields or theirs)]))
             claims.append(self._grants.revoke(scope.tenant, scope.purpose, now))
         kind = {RESET: "factor_reset", EXCUSE: "excuse"}.get(scope.action, "grant")
         about = self._excuse(scope) if scope.action == EXCUSE else {}

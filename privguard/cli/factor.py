@@ -64,11 +64,12 @@ def list_(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
 
 @factor.command()
 @staff_argument
+@click.option("--factor", "only", multiple=True, help="Only this one, by its id; may repeat.")
 @tenant_option
 @config_option
 @json_option
-def reset(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
-    """Ask that all of somebody's factors be removed; who has [stepup] reset_role approves it."""
+def reset(config: Path, as_json: bool, staff_id: str, tenant: str, only: tuple[str, ...]) -> None:
+    """Ask that somebody's factors be removed; who has [stepup] reset_role approves it."""
     from msgspec.structs import replace
 
     from privguard.bootstrap import open_authority
@@ -76,7 +77,7 @@ def reset(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
 
     with open_authority(load_settings(config), system_account()) as (authority, who):
         scope = authority.enrolment.scope(replace(who, tenant=tenant), "reset")
-        name = authority.granting.request_reset(who, replace(scope, purpose=staff_id))
+        name = authority.granting.request_reset(who, replace(scope, purpose=staff_id, fields=only))
     if as_json:
         click.echo(msgspec.json.encode({"request": name}))
     else:

@@ -99,14 +99,9 @@ def assemble(wiring: Wiring) -> ASGIApp:
 
 def _watch(wiring: Wiring) -> tuple[Follower, Alarms]:
     """Has a wiring's accesses watched: who reads its log, and who tells people."""
-    from privguard.bootstrap import SystemEntropy, open_follower
-    from privguard.oversight.alarms import Alarms
-    from privguard.sinks.send import open_sender
+    from privguard.bootstrap import open_alarms, open_follower
 
-    core, sender = wiring.guard.core, wiring.settings.anomaly.alerts
-    alarms = Alarms(
-        open_sender(sender, core.clock, SystemEntropy(), "[anomaly.alerts]") if sender is not None else None
-    )
+    core, alarms = wiring.guard.core, open_alarms(wiring.settings)
     follower, core.watch = open_follower(wiring.settings)
     core.alerts = alarms
     return follower, alarms

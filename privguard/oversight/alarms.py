@@ -1,9 +1,9 @@
-"""Tells people of unusual accesses: at once in the process's log, and by what the configuration names."""
+"""Tells people what they have to know or do: of unusual accesses also in the process's log, at once."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -62,8 +62,12 @@ class Alarms:
             before=count,
             tell=", ".join(roles),
         )
-        text = message(event, index, count)
-        self._waiting.extend(Alarm(role, text) for role in roles if self._sender is not None)
+        self.say(roles, message(event, index, count))
+
+    def say(self, roles: Iterable[str], text: str) -> None:
+        """Takes a message for each of the roles; never blocks."""
+        if self._sender is not None:
+            self._waiting.extend(Alarm(role, text) for role in roles)
 
     def deliver(self) -> None:
         """Hands on what waits; called once a second, may block.

@@ -120,7 +120,7 @@ class WebhookSender:
         message = f"msg_{self._entropy.token(16).hex()}"
         body = msgspec.json.encode(
             {
-                "type": "stepup.code" if code else "anomaly.alert",
+                "type": "stepup.code" if code else "privguard.alert",
                 "timestamp": datetime.fromtimestamp(now_s, UTC).isoformat(),
                 "data": {"address": address, "code": code, "text": text},
             }

@@ -51,7 +51,7 @@ def test_no_more_clients_are_shown_than_the_budget_has_however_many_ask_at_once(
     assert all(guarded.get("mgr.chen", f"/clients/{client}").status == 200 for client in shown)  # again
     listed = guarded.get("mgr.chen", "/clients?page=1&size=50")
     assert listed.problem == "too-many-disclosures"
-    last = guarded.leaves()[-1]
+    last = guarded.last()
     assert (last["outcome"], last["problem"]) == ("denied", "too-many-disclosures")
     assert all("fields" not in group for group in last["groups"])
 

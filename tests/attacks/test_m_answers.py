@@ -123,7 +123,7 @@ def test_m05_nested_records_are_judged_by_their_own_values_at_every_depth(
         assert [each["id"] for each in left["kin"]] == [2]
         assert left["kin"][0]["kin"] == []
         assert left.get("friend") is None
-        assert len(_subjects(odd.gateway.leaves()[-1])) == 2, "of whom something left, and nobody else"
+        assert len(_subjects(odd.gateway.last())) == 2, "of whom something left, and nobody else"
 
 
 def test_m05_one_record_in_two_places_is_masked_in_both_and_on_record_once(
@@ -150,7 +150,7 @@ def test_m05_one_record_in_two_places_is_masked_in_both_and_on_record_once(
     assert str(door.upstream_port) not in came.body.decode()
     seen = {each["id"] for place in ("items", "recent") for each in listed[place]}
     kin = {kin["id"] for place in ("items", "recent") for each in listed[place] for kin in each["relatives"]}
-    leaf = door.leaves()[-1]
+    leaf = door.last()
     assert len(_subjects(leaf)) == len(seen | kin)
     assert FOREIGN not in seen | kin
     assert VIP not in seen | kin
@@ -508,7 +508,7 @@ def test_m14_a_media_type_passes_where_the_policy_names_its_class_and_the_actor_
     assert (photo.status, photo.headers["content-type"]) == (200, "image/png")
     assert photo.body == door.upstream("comp.he", "GET", "/clients/1/photo").body
     assert photo.headers["privguard-fields"] == "image/png;view=clear"
-    assert len(_subjects(door.leaves()[-1])) == 1
+    assert len(_subjects(door.last())) == 1
     before = len(stand.seen)
     for user, headers in (
         (RM, {}),

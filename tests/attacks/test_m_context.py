@@ -123,7 +123,7 @@ def test_m10_a_policy_whose_masks_reveal_each_other_is_never_in_force(
         assert "reveal each other" in door.output.splitlines()[-1], what
         came = door.get(RM, "/clients/1")
         assert not leaked(came, secrets([truth]))
-        assert door.leaves()[-1]["policy"] == in_force
+        assert door.last()["policy"] == in_force
 
 
 def test_m10_a_gateway_does_not_start_under_such_a_policy(own_folder: Path, stand: Recorder) -> None:
@@ -437,14 +437,14 @@ NUMBERS = (
 def test_m11_an_id_spelt_otherwise_is_judged_by_the_record_that_comes(door: Gateway, stand: Recorder) -> None:
     foreign = client(door, RM, FOREIGN)
     door.get(RM, "/clients/1")
-    plain = door.leaves()[-1]["groups"][0]["subjects"][0][0]
+    plain = door.last()["groups"][0]["subjects"][0][0]
     for form in (*NUMBERS, "%EF%BC%91"):
         came = door.get(RM, "/clients/" + form.format(FOREIGN))
         assert came.status in (400, 404, 422), (form, came)
         assert not leaked(came, [*secrets([foreign]), foreign["name"]])
         came = door.get(RM, "/clients/" + form.format(OWN))
         if came.status == 200:
-            assert door.leaves()[-1]["groups"][0]["subjects"][0][0] == plain, form
+            assert door.last()["groups"][0]["subjects"][0][0] == plain, form
 
 
 # -- M12: existence and totals ------------------------------------------------------------------------------
@@ -566,7 +566,7 @@ def test_m12_what_hangs_on_a_client_is_judged_with_the_client(door: Gateway, sta
     """Whatever the upstream says of the list itself: it is not even asked below a client who is hidden."""
     hidden = said(door.get(RM, f"/clients/{FOREIGN}/visits"))
     assert not [line for line in stand.lines() if line.endswith("visits")]
-    assert door.leaves()[-1]["outcome"] == "denied"
+    assert door.last()["outcome"] == "denied"
     stand.replies[f"/clients/{FOREIGN}"] = lambda _: answer(404)
     assert hidden == said(door.get(RM, f"/clients/{FOREIGN}/visits"))
     assert door.get(RM, f"/clients/{VIP}/visits").problem == "step-up-required", "as the client's own record"
@@ -608,7 +608,7 @@ def test_m11_a_photo_is_on_record_as_the_clients_however_the_id_is_spelt(
     for number in ("1", "01", "001"):
         came = door.get("comp.he", f"/clients/{number}/photo", headers={"Privguard-Purpose": "audit"})
         if came.status == 200:
-            tokens.add(door.leaves()[-1]["groups"][0]["subjects"][0][0])
+            tokens.add(door.last()["groups"][0]["subjects"][0][0])
     assert len(tokens) == 1
 
 
@@ -652,11 +652,11 @@ def test_m13_an_access_is_judged_by_the_policy_it_began_with_whole(
     assert before != after
     now = door.get(RM, "/clients/2")
     assert "mobile" not in now.json()["client"]
-    assert door.leaves()[-1]["policy"] == after
+    assert door.last()["policy"] == after
     go.set()
     thread.join(20)
     assert came[0].json()["client"]["mobile"] == f"{record['mobile'][:3]}****{record['mobile'][-4:]}"
-    assert door.leaves()[-1]["policy"] == before
+    assert door.last()["policy"] == before
     del stand.replies["/clients/1"]
     assert "mobile" not in door.get(RM, "/clients/1").json()["client"]
     activated = [leaf for leaf in door.leaves() if leaf["action"] == "privguard:policy:activate"]
@@ -712,7 +712,7 @@ def test_m13_parts_of_one_answer_are_of_one_policy(changing: Changing, stand: Re
     assert {line.split(",").index("50000-100000") for line in lines[1:]} == {
         lines[0].split(",").index("balance")
     }
-    exported = [leaf for leaf in door.leaves()[leaves:] if leaf["action"].endswith(":export")]
+    exported = [leaf for leaf in door.since(leaves) if leaf["action"].endswith(":export")]
     assert len(exported) > 1
     assert {leaf["policy"] for leaf in exported} == {before}
 
@@ -796,7 +796,7 @@ def test_m16_a_condition_that_cannot_be_judged_denies(odd: Vouched, stand: Recor
             came = odd.get(actor, path)
             assert came.status == (404 if path == "/people/1" else 200)
             assert not leaked(came, [MOBILE, "张", "199****"])
-            leaf = odd.gateway.leaves()[-1]
+            leaf = odd.gateway.last()
             if path == "/people/1":
                 assert leaf["outcome"] == "denied"
                 assert leaf["groups"][0]["subjects"], "whose record it would have been is on record"
@@ -902,7 +902,7 @@ def test_m16_a_policy_that_is_wrong_is_never_in_force_and_the_last_one_stays(
         came = door.get(RM, "/clients/1")
         assert said(came) == plain, what
         assert not leaked(came, secrets([truth]))
-        assert door.leaves()[-1]["policy"] == in_force
+        assert door.last()["policy"] == in_force
 
 
 @pytest.mark.parametrize("what", [*BROKEN, *LINKED])
@@ -953,7 +953,7 @@ def test_m16_when_the_upstream_fails_nothing_but_that_is_told(door: Gateway, sta
         assert came.status == 502, (pieces[0][:60], came)
         assert came.problem in ("upstream-unavailable", "unreadable-response", "upstream-refused")
         assert not leaked(came, hidden)
-        assert door.leaves()[-1]["outcome"] in ("aborted", "denied")
+        assert door.last()["outcome"] in ("aborted", "denied")
 
 
 def test_m16_bytes_behind_an_answer_are_not_the_next_actors_answer(door: Gateway, stand: Recorder) -> None:

@@ -122,7 +122,7 @@ def test_m09_what_is_not_one_strict_json_document_is_withheld(
     for actor in (CLERK, CHIEF):
         came = odd.get(actor, "/people/1")
         unreadable(came)
-        assert odd.gateway.leaves()[-1]["problem"] == "unreadable-response"
+        assert odd.gateway.last()["problem"] == "unreadable-response"
 
 
 def test_m09_a_text_in_another_charset_does_not_shift_where_texts_end(odd: Vouched, stand: Recorder) -> None:

@@ -352,7 +352,7 @@ def test_m07_a_permitted_write_is_on_record_first_and_its_answer_is_masked(
     assert not leaked(came, secrets([record]))
     assert came.json()["client"]["mobile"] == f"{record['mobile'][:3]}****{record['mobile'][-4:]}"
     assert stand.lines()[-2:] == ["GET /clients/1", "PATCH /clients/1"]
-    intent, outcome = door.leaves()[before:]
+    intent, outcome = door.since(before)
     assert (intent["outcome"], outcome["outcome"], outcome["intent"]) == ("intent", "permitted", before)
     assert record["name"] not in str((intent, outcome))
 
@@ -371,7 +371,7 @@ def test_m07_a_permitted_write_is_on_record_first_and_its_answer_is_masked(
         stand.replies["PATCH /clients/1"] = lambda _, reply=reply: reply
         came = write(door, {"name": record["name"]})
         assert not leaked(came, [*secrets([record, foreign]), foreign["name"]]), came
-        assert door.leaves()[-1]["intent"] is not None
+        assert door.last()["intent"] is not None
 
 
 def test_m07_creating_takes_only_classified_fields(door: Gateway, stand: Recorder) -> None:

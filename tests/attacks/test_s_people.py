@@ -24,6 +24,8 @@ public_url = "{ORIGIN}"
 reset_role = "compliance"
 [stepup.sender]
 file = "codes.ndjson"
+[alerts]
+file = "notices.ndjson"
 """
 CASE = {"Privguard_Purpose": "aml_case", "Privguard_Ticket": '"AML-17"', "Privguard_Reveal": "id_no"}
 
@@ -112,7 +114,7 @@ def test_s07_what_a_key_did_not_sign_here_and_now_is_refused(
         rm.key.count = used - 1
         before = len(guarded.leaves())
         assert rm.meet_by_key(rm.challenge()).problem == "factor-refused"
-        assert "regressed" in {leaf.get("problem") for leaf in guarded.leaves()[before:]}
+        assert "regressed" in {leaf.get("problem") for leaf in guarded.since(before)}
     rm.key.count = 1_000
 
 
@@ -124,11 +126,23 @@ def test_s07_where_a_key_is_asked_for_a_code_does_not_do(staff: dict[str, KeyHol
     assert aml.meet(told.json()["challenge_id"]).problem == "factor-refused"
 
 
+def told_of(guarded: Gateway, name: str) -> list[str]:
+    """Roles that have a message of a request or a grant."""
+    until, notices = time.monotonic() + 20, guarded.folder / "notices.ndjson"
+    while True:
+        lines = [json.loads(line) for line in notices.read_text().splitlines()] if notices.exists() else []
+        if found := [line["address"] for line in lines if name in line["text"]]:
+            return found
+        assert time.monotonic() < until, lines
+        time.sleep(0.1)
+
+
 def test_four_eyes_a_grant_waits_for_a_second_person(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
     aml, lead = staff["aml.zhao"], staff["amllead.gao"]
     lead.minutes_later()
     waits = requested(aml)
     told = waits.json()
+    assert told_of(guarded, told["name"]) == ["aml_lead"]
     look = {**CASE, "Privguard_Grant": f'"{told["grant"]}"'}
     assert aml.ask("GET", told["status_uri"]).status == 202
     assert aml.ask("GET", "/clients/1", **look).status == 401
@@ -277,11 +291,22 @@ def test_a_code_that_is_sent_is_good_for_its_challenge_once(
 def test_s15_factors_are_reset_by_two_people(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
     compliance = staff["comp.he"]
     compliance.minutes_later()
-    lost = Person(guarded, "rm.wang").sign_in()
+    lost = KeyHolder(guarded, "rm.wang").sign_in()
     lost.enrol()
-    said = privguard("factor", "reset", "rm.wang", "--json", "--config", guarded.config)
+    one = ("factor", "reset", "rm.wang", "--json", "--config", guarded.config)
+    assert isinstance(lost, KeyHolder)
+    lost.minutes_later()
+    lost.enrol_key()
+    begun = privguard(*one, "--factor", lost.factor)
+    compliance.minutes_later()
+    assert decide(compliance, json.loads(begun.stdout)["request"], approve=True).status == 200
+    [kept] = lost.ask("GET", f"{API}factors").json()["factors"]
+    assert kept["kind"] == "webauthn"
+    compliance.minutes_later()
+    said = privguard(*one)
     assert said.returncode == 0, said
     name = json.loads(said.stdout)["request"]
+    assert told_of(guarded, name) == ["compliance"]
     assert len(lost.ask("GET", f"{API}factors").json()["factors"]) == 1  # asked for, not done
     assert decide(lost, name, approve=True).status == 403
     assert decide(compliance, name, approve=True).status == 200

@@ -13,6 +13,8 @@ from tests.command import privguard
 from tests.door import Answer, Gateway, Running, make_gateway
 
 CALLERS = 16
+WHY = {"Privguard_Reason": '"client asked for a call"'}
+"""Without it a worker that never saw a grant, which is over now, asks for the reason first."""
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def test_s03_parallel_guesses_have_no_more_tries_than_there_are(guarded: Gateway
     with ThreadPoolExecutor(2 * CALLERS) as pool:
         answers = list(pool.map(lambda n: sessions[n % 4].meet(challenges[n], wrong), range(2 * CALLERS)))
     assert {(a.status, a.problem) for a in answers} == {(403, "factor-refused")}
-    leaves = guarded.leaves()[before:]
+    leaves = guarded.since(before)
     tried = [leaf for leaf in leaves if leaf["action"] == "stepup:factor:try"]
     why = [leaf["problem"] for leaf in leaves if leaf["action"] == "stepup:factor:prove"]
     assert (len(tried), why.count("wrong"), why.count("throttled")) == (5, 5, 2 * CALLERS - 5)
@@ -214,27 +216,27 @@ def test_s08_a_grant_is_good_for_what_it_was_issued_for_alone(rm: Person, guarde
 
 def test_s08_a_grant_gives_no_more_reads_than_it_has(rm: Person) -> None:
     grant = rm.granted()
-    answers = at_once(lambda: rm.look(grant), 2 * CALLERS)
+    answers = at_once(lambda: rm.look(grant, **WHY), 2 * CALLERS)
     assert sorted(a.status for a in answers) == [200] * 10 + [401] * (2 * CALLERS - 10)
     assert all(a.problem == "step-up-required" for a in answers if a.status == 401)
 
 
 def test_s08_a_revoked_or_expired_grant_ends_on_every_worker(rm: Person, guarded: Gateway) -> None:
     met = rm.meet(rm.challenge()).json()
-    assert {a.status for a in at_once(lambda: rm.look(met["grant"]), 4)} == {200}
+    assert {a.status for a in at_once(lambda: rm.look(met["grant"], **WHY), 4)} == {200}
     assert rm.ask("DELETE", f"{API}grants/{met['name']}").status == 200
-    assert {a.status for a in at_once(lambda: rm.look(met["grant"]))} == {401}
+    assert {a.status for a in at_once(lambda: rm.look(met["grant"], **WHY))} == {401}
     other = rm.granted()
     assert privguard("grant", "revoke", "rm.li", "--config", guarded.config).returncode == 0
-    gone = at_once(lambda: rm.look(other))
-    assert {a.status for a in gone} <= {401, 403}  # a worker that never saw it asks for the reason first
+    gone = at_once(lambda: rm.look(other, **WHY))
+    assert {a.status for a in gone} == {401}
     assert all("grant" in a.json()["detail"] for a in gone)
     late = rm.granted()
     with rm.store() as store:
         store.execute(
             "UPDATE access_grant SET until_us = ? WHERE revoked_us IS NULL", (time.time_ns() // 1000,)
         )
-    assert {a.status for a in at_once(lambda: rm.look(late))} <= {401, 403}
+    assert {a.status for a in at_once(lambda: rm.look(late, **WHY))} == {401}
 
 
 def test_s08_a_grant_ends_with_the_policy_it_was_issued_under(

@@ -309,7 +309,7 @@ def test_l09_a_stream_breaks_off_where_its_record_ends(
     assert head.startswith(b"HTTP/1.1 200 ")
     assert not body.endswith(b"\r\n0\r\n\r\n"), "it looks whole"
     assert_recovers(door)
-    streamed = [leaf for leaf in door.leaves()[entries:] if leaf["route"] == "GET /clients.csv"]
+    streamed = [leaf for leaf in door.since(entries) if leaf["route"] == "GET /clients.csv"]
     recorded = sum(len(group["subjects"]) for leaf in streamed for group in leaf.get("groups", ()))
     rows = body.count("客户".encode())
     assert 0 < rows <= recorded
@@ -334,7 +334,7 @@ def test_l09_a_write_whose_outcome_cannot_be_recorded_stands_as_intent(
             del upstream.replies["PATCH /clients/42"]
         assert_withheld(given, "write")
         assert seconds < DEADLINE_S + MARGIN_S
-        (intent,) = [leaf for leaf in door.leaves()[entries:] if leaf["outcome"] == "intent"]
+        (intent,) = [leaf for leaf in door.since(entries) if leaf["outcome"] == "intent"]
         assert intent["route"] == "PATCH /clients/{id}"
     assert_recovers(door)
 

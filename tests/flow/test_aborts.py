@@ -60,7 +60,7 @@ def test_a_stream_that_breaks_off(door: Gateway, upstream: Recorder, end: list[b
     entries = len(door.leaves())
     received = export(door, upstream, rows(0, 600), *end)
     assert received.startswith(b"HTTP/1.1 200 ")
-    *parts, last = door.leaves()[entries:]
+    *parts, last = door.since(entries)
     assert {part["outcome"] for part in parts} == {"permitted"}
     assert parts
     assert (last["outcome"], last.get("problem")) == ("aborted", problem)
@@ -81,7 +81,7 @@ def test_an_export_of_too_many_stops(door: Gateway, upstream: Recorder) -> None:
         time.sleep(0.05)
     entries = len(door.leaves())
     received = export(door, upstream, rows(0, 2_000), b"0\r\n\r\n")
-    *parts, last = door.leaves()[entries:]
+    *parts, last = door.since(entries)
     assert (last["outcome"], last["problem"]) in (("aborted", "not-permitted"), ("denied", "not-permitted"))
     assert 0 < sum(len(group["subjects"]) for part in parts for group in part.get("groups", ())) <= 700
     if door.config.read_text().count("observe"):

@@ -103,7 +103,7 @@ def test_a_file_that_is_wrong_changes_nothing(door: Gateway) -> None:
     assert said.returncode == 1
     assert b"clients.csv:3: no time" in said.stderr
     assert both(door) == {200}
-    assert all(leaf["action"] != "oversight:directory:import" for leaf in door.leaves()[before:])
+    assert all(leaf["action"] != "oversight:directory:import" for leaf in door.since(before))
     text = privguard("directory", "show", "--config", door.config).stdout.decode()
     assert text == "e-17: active, staff, no branch, 1 clients\n"
     assert privguard("directory", "show", "nobody", "--config", door.config).returncode == 1

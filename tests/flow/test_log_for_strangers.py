@@ -129,7 +129,7 @@ def test_a_bundle_is_verified_without_database_and_configuration(door: Gateway, 
     good = privguard(*check, "--json")
     assert good.returncode == 0, good.stderr
     assert json.loads(good.stdout)["ok"]
-    assert door.leaves()[-1]["action"] == "cli:audit:export", "that it left is on the trail (L15)"
+    assert door.last()["action"] == "cli:audit:export", "that it left is on the trail (L15)"
     [entries] = [file for file in (folder / "tile/entries").rglob("*") if file.is_file()]
     whole = entries.read_bytes()
     for wrong in (whole[:-9], whole.replace(b"rm.li", b"rm.la", 1), b"", whole + whole[:50]):

@@ -68,8 +68,8 @@ class Pair:
         given = plain(self.observing.port, method, target, body, sent)
         plain(self.enforcing.port, method, target, body, sent)
         assert given == truth
-        observed = self.observing.leaves()[before[0] :]
-        enforced = self.enforcing.leaves()[before[1] :]
+        observed = self.observing.since(before[0])
+        enforced = self.enforcing.since(before[1])
         assert {leaf["mode"] for leaf in observed} <= {"observe"}
         assert [told(leaf) for leaf in observed] == [told(leaf) for leaf in enforced]
         self.observed = observed
@@ -268,7 +268,7 @@ def test_what_cannot_be_sent_on_is_refused(doors: Pair, upstream: Recorder) -> N
         given = ask(doors.observing.port, "GET", target, token=STAFF)
         if given.status != 400:
             assert upstream.seen[-1].target == target.encode()
-        last = doors.observing.leaves()[-1]
+        last = doors.observing.last()
         assert (last["problem"], last["mode"]) == ("malformed-request", "observe")
 
 
@@ -282,7 +282,7 @@ def test_an_upstream_that_is_down(own_folder: Path) -> None:
             given = ask(doors.observing.port, "GET", target, token=STAFF)
             assert (given.status, given.problem) == (502, "upstream-unavailable"), target
             assert given.json()["receipt"]["index"] == len(doors.observing.leaves()) - 1
-            assert doors.observing.leaves()[-1]["outcome"] == "aborted"
+            assert doors.observing.last()["outcome"] == "aborted"
 
 
 def test_a_large_answer_is_passed_on_as_it_comes(doors: Pair, upstream: Recorder) -> None:
@@ -305,7 +305,7 @@ def test_an_answer_that_breaks_off_breaks_off(doors: Pair, upstream: Recorder) -
         with pytest.raises((http.client.IncompleteRead, http.client.RemoteDisconnected)):
             plain(doors.observing.port, "GET", "/clients/1", None, BEARER)
         time.sleep(0.1)
-        assert doors.observing.leaves()[-1]["outcome"] == "aborted"
+        assert doors.observing.last()["outcome"] == "aborted"
     finally:
         del upstream.replies["/clients/1"]
 

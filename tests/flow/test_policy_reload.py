@@ -77,7 +77,7 @@ def test_m16_a_policy_that_vanishes_denies_everything(door: Gateway, upstream: R
             refused = get(door, target)
             assert (refused.status, refused.problem) == (503, "policy-unavailable"), target
             assert refused.json()["receipt"]["index"] == len(door.leaves()) - 1
-    recorded = door.leaves()[entries:]
+    recorded = door.since(entries)
     assert [(leaf["problem"], leaf["status"]) for leaf in recorded] == [("policy-unavailable", 503)] * len(
         targets
     )
@@ -113,7 +113,7 @@ def test_m16_a_policy_that_is_not_valid_leaves_the_one_before(door: Gateway, tex
     after = get(door)
     assert (after.status, after.body) == (200, before.body)
     assert len(changes(door)) == 1
-    assert door.leaves()[-1]["policy"] == changes(door)[0]["policy"]
+    assert door.last()["policy"] == changes(door)[0]["policy"]
     assert ask(door.port, "GET", "/_privguard/readyz").status == 200
     time.sleep(1.5)
     assert door.output.count("policy-refused") == 1, "said once a change, not once a second"

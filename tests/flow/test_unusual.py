@@ -95,7 +95,7 @@ def watched(bank: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     extra = (
         f'[stepup]\nprofile = "psd2"\n'
         f'[anomaly]\nwork_secret = "{secret}"\nexcuse_role = "compliance"\n'
-        f'[anomaly.alerts]\nfile = "{folder / "alerts"}"\n'
+        f'[alerts]\nfile = "{folder / "alerts"}"\n'
     )
     made = make_gateway(folder, bank.port, policy=policy(), extra=extra)
     ordinary_weeks(made)
@@ -338,7 +338,7 @@ def test_the_crm_says_what_work_there_is_and_nobody_else_does(watched: Gateway) 
     before = len(watched.leaves())
     assert posted(watched, body, "m1", now).status == 204
     assert posted(watched, body, "m1", now).status == 204  # its answer was lost
-    said = [leaf for leaf in watched.leaves()[before:] if leaf["action"] == "crm:client:work"]
+    said = [leaf for leaf in watched.since(before) if leaf["action"] == "crm:client:work"]
     assert [(leaf["about"]["for"], len(leaf["groups"][0]["subjects"])) for leaf in said] == [("rm.li", 2)]
     assert posted(watched, body, "m2", now, "v1,bm8=").status == 401
     assert posted(watched, body, "m3", now - 3_600).status == 401
