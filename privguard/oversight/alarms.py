@@ -16,7 +16,7 @@ from privguard.ports import CodeSender
 from privguard.telemetry import logger
 
 QUIET_US: Final = 3_600_000_000
-"""Of the same actor and cause nobody is told again so soon; how often it happened is said then."""
+"""Of the same actor, cause and level nobody is told again so soon; how often it happened is said then."""
 _WAITING: Final = 1_000
 """Messages that are kept while nothing delivers them; the oldest give way, and the log has all."""
 
@@ -29,7 +29,7 @@ class Alarm(Struct, frozen=True):
 
 
 class Alarms:
-    """Tells each role once an hour of an actor and a cause.
+    """Tells each role once an hour of an actor, a cause and a level: what grows worse is told of at once.
 
     Args:
         sender: brings messages to roles; None: the process's log alone has them.
@@ -38,14 +38,14 @@ class Alarms:
     def __init__(self, sender: CodeSender | None = None) -> None:
         self._sender = sender
         self._waiting: deque[Alarm] = deque(maxlen=_WAITING)
-        self._told: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._told: dict[tuple[str, str, str, str], tuple[int, int]] = {}
 
     def tell(self, event: AccessEvent, index: int, roles: Sequence[str]) -> None:
         """Takes note of an unusual access that is on record; never blocks."""
         if event.risk is None:
             return
         theme = event.risk.why[0].cause if event.risk.why else event.risk.level
-        key = event.tenant, event.actor, theme
+        key = event.tenant, event.actor, theme, event.risk.level
         since_us, count = self._told.get(key, (0, 0))
         if event.at_us - since_us < QUIET_US:
             self._told[key] = since_us, count + 1

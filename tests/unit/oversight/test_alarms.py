@@ -1,0 +1,40 @@
+"""Who is told of an unusual access, and how often."""
+
+from __future__ import annotations
+
+from privguard.model import AccessEvent, Assessment, Outcome, Reason
+from privguard.oversight.alarms import QUIET_US, Alarms
+
+
+class Sent:
+    """A sender that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def send(self, address: str, text: str, code: str) -> None:
+        self.told.append((address, text))
+
+
+def access(at_us: int, level: str) -> AccessEvent:
+    return AccessEvent(
+        event_id="0" * 32,
+        at_us=at_us,
+        action="gateway:client:read",
+        outcome=Outcome.PERMITTED,
+        actor="rm.li",
+        risk=Assessment(at=0, level=level, p=1e-5, why=(Reason("views", 1e-5, 40.0, 5.0, 5.0, 600),)),
+    )
+
+
+def test_a_mild_alert_silences_no_worse_one() -> None:
+    sent = Sent()
+    alarms = Alarms(sent)
+    for at_us, level, role in ((1, "high", "manager"), (2, "high", "manager"), (3, "severe", "compliance")):
+        alarms.tell(access(QUIET_US + at_us, level), at_us, [role])
+    alarms.deliver()
+    assert [role for role, _ in sent.told] == ["manager", "compliance"]
+    assert "risk severe" in sent.told[1][1]
+    alarms.tell(access(2 * QUIET_US + 1, "high"), 4, ["manager"])
+    alarms.deliver()
+    assert "1 more since" in sent.told[2][1]
