@@ -153,10 +153,12 @@ class Enrolment:
         new, begun, codes = self._new(actor, kind, data)
         old = [one.id for one in self._factors.of(actor.tenant, actor.id) if one.kind == kind == "recovery"]
         claims = [take, self._factors.remove(old), self._factors.add(new, codes)]
-        if kind == "code":
-            claims.append(self._send(new, new.data.secret.encode()))
+        code, counts = self._one_time(new, new.data.secret.encode()) if kind == "code" else ("", together())
+        claims.append(counts)
         action = "stepup:factor:enrol" if new.state == "active" else "stepup:factor:begin"
         self._write(actor, action, new, together(*claims), proof)
+        if code:
+            self._send(new, code)
         return begun
 
     def confirm(self, actor: Principal, one: str, *, code: str, answer: str) -> None:
@@ -223,7 +225,9 @@ class Enrolment:
             raise NotOnRecordError("You have no address that codes are sent to.")
         challenge = self._granting.opened(text, actor)
         signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        self._write(actor, "stepup:code:send", mine[0], self._send(mine[0], signed), None)
+        code, counts = self._one_time(mine[0], signed)
+        self._write(actor, "stepup:code:send", mine[0], counts, None)
+        self._send(mine[0], code)
 
     def assertion_options(self, actor: Principal, text: str) -> str:
         """For ``navigator.credentials.get``: a challenge, and the actor's keys; JSON."""
@@ -321,14 +325,16 @@ class Enrolment:
         kept = replace(data, secret="", credential=msgspec.json.encode(key).decode())
         return replace(pending, data=kept, last_step=key.sign_count)
 
-    def _send(self, factor: Factor, signed: bytes) -> Claim:
-        """Sends a code; the claim makes it the one that counts, so it is sent before it is on record."""
-        if self._sender is None:
-            raise ConfigError("Nothing sends codes: set [stepup.sender].")
+    def _one_time(self, factor: Factor, signed: bytes) -> tuple[str, Claim]:
+        """A code, and the claim that makes it the one that counts: of many at once, one is sent."""
         code = one_time.one_time_code(self._draw(one_time.RANDOM_BYTES))
         mark = one_time.code_fingerprint(self._pepper, signed.hex(), code)
+        return code, self._factors.send(factor.id, mark.hex() if mark else "", self._now_us() + CODE_S * _S)
+
+    def _send(self, factor: Factor, code: str) -> None:
+        if self._sender is None:
+            raise ConfigError("Nothing sends codes: set [stepup.sender].")
         self._sender.send(factor.data.address, one_time.code_text(code, CODE_S), code)
-        return self._factors.send(factor.id, mark.hex() if mark else "", self._now_us() + CODE_S * _S)
 
     def _made(self, tenant: str, actor: str, kind: str, data: FactorData, state: str) -> Factor:
         return Factor(self._draw(8).hex(), tenant, actor, kind, state, data, self._now_us())

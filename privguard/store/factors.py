@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import delete, insert, select
 
 from privguard.crypto.keyring import Keyring
-from privguard.errors import AccessDeniedError
+from privguard.errors import AccessDeniedError, CodeNotSentError
 from privguard.ports import Claim, Entropy
 from privguard.stepup.assurance import DISABLED_AFTER
 from privguard.stepup.factor import Factor, FactorData
@@ -42,7 +42,10 @@ _USE_CODE: Final = Statement("DELETE FROM recovery_code WHERE factor = :id AND m
 _USE_SENT: Final = Statement("DELETE FROM sent_code WHERE factor = :id AND mark = :mark AND until_us > :now")
 _SEND: Final = Statement("""
 INSERT INTO sent_code (factor, mark, until_us) VALUES (:factor, :mark, :until)
-ON CONFLICT (factor) DO UPDATE SET mark = :mark, until_us = :until""")
+ON CONFLICT (factor) DO UPDATE SET mark = :mark, until_us = :until WHERE sent_code.until_us <= :last""")
+_FORGET_SENT: Final = Statement("DELETE FROM sent_code WHERE factor = :id")
+PAUSE_US: Final = 60_000_000
+"""From one code that nobody used to the next: messages cost money, and wake people."""
 
 
 class ThrottledError(AccessDeniedError):
@@ -107,7 +110,12 @@ class Factors:
     def confirm(self, pending: Factor) -> Claim:
         """Makes a pending factor active, with what was learnt of it; once."""
         values = {"id": pending.id, "data": self._seal(pending), "step": pending.last_step}
-        return _CONFIRM.claim(values, ReplayedError, "The factor does not wait to be confirmed: begin again.")
+        first = _CONFIRM.claim(
+            values, ReplayedError, "The factor does not wait to be confirmed: begin again."
+        )
+        if pending.kind != "code":
+            return first
+        return together(first, _FORGET_SENT.claim({"id": pending.id}, ReplayedError, _USED))
 
     def remove(self, ids: Sequence[str]) -> Claim:
         """Forgets factors, with what hangs on them."""
@@ -149,9 +157,12 @@ class Factors:
         return together(taken, self.proved(one))
 
     def send(self, one: str, mark: str, until_us: int) -> Claim:
-        """The code that counts from now on for this address; the one before does not."""
-        values = {"factor": one, "mark": mark, "until": until_us}
-        return _SEND.claim(values, ReplayedError, "No code was sent.")
+        """The code that counts from now on for this address; the one before does not.
+
+        Raises CodeNotSentError within ``PAUSE_US`` of one that nobody used.
+        """
+        values = {"factor": one, "mark": mark, "until": until_us, "last": until_us - PAUSE_US}
+        return _SEND.claim(values, CodeNotSentError, "A code is on its way: ask for another in a minute.")
 
     def use_sent(self, one: str, mark: str, now_us: int) -> Claim:
         """Takes a code that was sent."""
