@@ -20,7 +20,7 @@ from privguard.oversight.lookback import Lookback
 DAYS = 180
 _SHARES = {"staff": 3_000 / 20e6, "clients": 1_000_000 / 20e6}
 _SIZES = (100_000, 1_000_000, 3_000_000, 10_000_000, 20_000_000, 30_000_000)
-_MEMORY = "1300MB"
+_MEMORY = "1600MB"
 _ACCESS = """
 INSERT INTO access
 WITH drawn AS (

@@ -53,12 +53,12 @@ _MOST: Final = 0.97
 _PRIOR: Final = 2.0
 """Visits that a kind weighs as, in each of its cells."""
 ACCESS: Final = {
-    "day": "int64", "at_s": "int64", "actor": "int64", "client": "int64", "role": "int64", "team": "int64",
-    "relations": "int64", "sensitive": "boolean",
+    "day": "int32", "at_s": "int64", "actor": "int32", "client": "int32", "role": "int32", "team": "int32",
+    "relations": "int32", "sensitive": "boolean",
 }  # fmt: skip
 """Columns of the table of accesses; ``day`` counts the bank's own days. Keys are numbers: text takes three
 times as long."""
-WORK: Final = {"day": "int64", "at_s": "int64", "client": "int64", "actor": "int64", "team": "int64"}
+WORK: Final = {"day": "int32", "at_s": "int64", "client": "int32", "actor": "int32", "team": "int32"}
 """Columns of the table of work done with clients; ``actor`` is -1 where nobody in particular did it."""
 
 
@@ -125,7 +125,7 @@ def done(work: ir.Table, first: int) -> ir.Table:
 def worked(work: ir.Table, first: int) -> ir.Table:
     """The days on which somebody had work with a client, as bits, from ``BEFORE`` days before ``first``."""
     near = work.filter(work.day >= first - BEFORE, work.day < first + MONTH + AFTER)
-    bit = ibis.literal(1, "int64") << (near.day - (first - BEFORE)).cast("int64")
+    bit = ibis.literal(1, "int64") << (near.day.cast("int64") - (first - BEFORE))
     days: ir.Table = near.mutate(bit=bit).group_by("client", "actor", "team").aggregate(days=_.bit.bit_or())
     return days
 
@@ -162,7 +162,7 @@ def _around(visit: ir.Table, worked: ir.Table, who: str, keys: tuple[str, ...], 
     """Whether there was work on the days around."""
     days = worked.group_by(*keys).aggregate(days=_.days.bit_or())
     joined = visit.left_join(days, list(keys))
-    mask, at = joined.days.fill_null(0).cast("int64"), joined.day - (first - BEFORE)
+    mask, at = joined.days.fill_null(0).cast("int64"), joined.day.cast("int64") - (first - BEFORE)
     near = ((mask >> (at - 2)) & _NEAR) != 0
     month = ((mask >> (at - BEFORE)) & ((1 << MONTH) - 1)) != 0
     kept = {name: joined[name] for name in visit.columns}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from privguard.anomaly import batch, drift, together
 from privguard.anomaly.measure import UserDay
 
-_KEYS: Final = {"int64": pa.int64(), "boolean": pa.bool_()}
+_KEYS: Final = {"int32": pa.int32(), "int64": pa.int64(), "boolean": pa.bool_()}
 
 _USER_DAYS: Final = {
     "excess": "SELECT day, actor, excess FROM drift",
@@ -102,6 +102,7 @@ class Lookback:
         described = self.database.execute(f"DESCRIBE {name}").fetchall()
         kinds = {
             "BIGINT": "int64",
+            "INTEGER": "int32",
             "HUGEINT": "int64",
             "DOUBLE": "float64",
             "BOOLEAN": "boolean",
