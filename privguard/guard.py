@@ -221,8 +221,11 @@ class GuardCore:
         """
         now, seen = self.clock.now_us(), _NOBODY
         claims: list[Claim] = []
-        if exchange.grant is not None and self.grants is not None and exchange.spends:
-            claims.append(self.grants.spend(exchange.grant, now))
+        if self.grants is not None and exchange.spends:
+            if exchange.grant is not None:
+                claims.append(self.grants.spend(exchange.grant, now))
+            if exchange.actor.once is not None:
+                claims.append(self.grants.take_once(exchange.actor.once, now))
         actor = exchange.actor
         limits = exchange.rulebook.policy.client_limits(actor)
         if limits and self.budgets is not None and exchange.state is State.MASKED:

@@ -38,6 +38,13 @@ class Assurance(Struct, frozen=True):
     phishing_resistant: bool = False
 
 
+class Once(Struct, frozen=True):
+    """A name that may be used once, and until when (microseconds) it has to be remembered that it was."""
+
+    name: str
+    until_us: int
+
+
 class Principal(Struct, frozen=True):
     """The actor: a member of staff or a service, as the identity provider vouches for it.
 
@@ -46,6 +53,7 @@ class Principal(Struct, frozen=True):
         attributes: further claims that conditions and obligations may read (``subject.NAME``).
         session: names the primary session (a hash, never the credential).
         granted: clients (kind, id) whose records a grant covers in this access; never from a credential.
+        once: what proves the actor holds for one access: it is taken with that one's entry.
     """
 
     id: str
@@ -57,6 +65,7 @@ class Principal(Struct, frozen=True):
     session: str | None = None
     assurance: Assurance = Assurance()
     granted: frozenset[tuple[str, str]] = frozenset()
+    once: Once | None = None
 
 
 # -- what for -----------------------------------------------------------------------------------------------

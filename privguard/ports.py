@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from datetime import date
 from typing import Any, Protocol
 
-from privguard.model import AccessEvent, AuditReceipt, Principal, SubjectRef
+from privguard.model import AccessEvent, AuditReceipt, Once, Principal, SubjectRef
 from privguard.stepup.grant import Grant, Scope
 
 Claim = Callable[[Any], None]
@@ -115,6 +115,10 @@ class Grants(Protocol):
 
     def spend(self, grant: Grant, now_us: int) -> Claim:
         """One of its reads; the claim raises GrantSpentError where it holds no longer."""
+        ...
+
+    def take_once(self, once: Once, now_us: int) -> Claim:
+        """A name that may be used once; the claim raises UnauthenticatedError where it was."""
         ...
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from privguard.asgi.headers import header_map
 from privguard.asgi.issuer import FETCH_S, ask_issuer, check_url
 from privguard.asgi.messages import RawHeaders
@@ -29,7 +31,7 @@ from privguard.identity import (
     session_name,
     verify_assertion,
 )
-from privguard.model import Principal
+from privguard.model import Once, Principal
 from privguard.ports import Clock, IdentityProvider, RequestTarget
 
 
@@ -55,10 +57,12 @@ class ProxyIdentity:
         """See ``ports.IdentityProvider.identify``; a body that is not given is taken to be none."""
         now = self._clock.now_us() // 1_000_000
         request = SignedRequest(target.method, target.raw, body)
-        claims = verify_assertion(header_map(headers), request, self._rules, self._window, now)
+        said = verify_assertion(header_map(headers), request, self._rules, self._window, now)
+        claims = said.claims
         sid = claims.get("sid")
         session = session_name(self._session_key, "proxy", sid) if isinstance(sid, str) and sid else None
-        return read_principal(claims, self._paths, now=now, session=session, assurance=self._assurance)
+        actor = read_principal(claims, self._paths, now=now, session=session, assurance=self._assurance)
+        return replace(actor, once=Once(f"proxy {said.nonce}", said.until * 1_000_000))
 
 
 class DemoIdentity:

@@ -57,8 +57,19 @@ class ProxyRules(Struct, frozen=True):
             raise ConfigError(f"[identity.proxy] max_skew is 1 to {MAX_SKEW} seconds.")
 
 
+class Asserted(Struct, frozen=True):
+    """What a proxy asserts, and the nonce it does so by, once, until it is too old anyway (seconds)."""
+
+    claims: Mapping[str, object]
+    nonce: str
+    until: int
+
+
 class ReplayWindow:
-    """The nonces of assertions that could still be accepted, at most ``capacity``; for one process."""
+    """The nonces of assertions that could still be accepted, at most ``capacity``; for one process.
+
+    Other processes know nothing of them: what counts is that the nonce is taken with the access's entry.
+    """
 
     def __init__(self, capacity: int = 1 << 18) -> None:
         self._capacity = capacity
@@ -80,8 +91,8 @@ class ReplayWindow:
 
 def verify_assertion(
     headers: Mapping[str, str], request: SignedRequest, rules: ProxyRules, window: ReplayWindow, now: int
-) -> Mapping[str, object]:
-    """The claims that the proxy asserts for this very request, once.
+) -> Asserted:
+    """What the proxy asserts for this very request, once.
 
     Args:
         headers: names in lower case.
@@ -113,7 +124,7 @@ def verify_assertion(
         raise UnauthenticatedError(
             "The proxy's assertion was used before; each request needs a nonce of its own."
         )
-    return _claims(identity)
+    return Asserted(_claims(identity), nonce, created + rules.max_skew)
 
 
 def sign_assertion(

@@ -11,17 +11,25 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from privguard.crypto.envelope import EnvelopeError
 from privguard.crypto.keyring import Keyring
-from privguard.errors import SPENT, AccessDeniedError, GrantSpentError, TooManyDisclosuresError
-from privguard.model import SubjectRef
+from privguard.errors import (
+    SPENT,
+    AccessDeniedError,
+    GrantSpentError,
+    TooManyDisclosuresError,
+    UnauthenticatedError,
+)
+from privguard.model import Once, SubjectRef
 from privguard.ports import Claim, Entropy
 from privguard.stepup.grant import Grant, Scope, canonical, mark_of
-from privguard.store.claims import Statement
+from privguard.store.claims import Statement, together
 from privguard.store.engine import Store
 from privguard.store.sealed import SealedColumn
 from privguard.store.tables import access_grant, grant_quota, review, spent_challenge
 
 REMEMBERED: Final = 10_000
 """Scopes a process keeps: they never change, and whether a grant holds is asked when it is spent."""
+SWEPT_US: Final = 60_000_000
+"""How often what was used once, and is too old to be used again, is forgotten."""
 KEPT_US: Final = 30 * 86_400_000_000
 """How long a grant that is over stays to be looked at."""
 
@@ -87,6 +95,7 @@ class Grants:
         self._store = store
         self._sealed = SealedColumn(keyring, entropy, "access_grant", "scope")
         self._known: dict[str, Grant] = {}
+        self._swept_us = 0
 
     def known(self, secret: str) -> Grant | None:
         """See ``ports.Grants.known``."""
@@ -108,6 +117,22 @@ class Grants:
     def spend(self, grant: Grant, now_us: int) -> Claim:
         """See ``ports.Grants.spend``."""
         return _SPEND.claim({"mark": grant.mark, "now": now_us}, GrantSpentError, SPENT)
+
+    def take_once(self, once: Once, now_us: int) -> Claim:
+        """See ``ports.Grants.take_once``."""
+        take = _MEET.claim(
+            {"nonce": once.name, "until": once.until_us},
+            UnauthenticatedError,
+            "What proves who asks was used before, and holds once.",
+        )
+        if now_us < self._swept_us + SWEPT_US:
+            return take
+        self._swept_us = now_us
+
+        def sweep(connection: Any) -> None:
+            connection.execute(delete(spent_challenge).where(spent_challenge.c.until_us < now_us))
+
+        return together(sweep, take)
 
     # issuing
 

@@ -228,6 +228,7 @@ def proxied(upstream: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Ite
     key = folder / "proxy.key"
     key.write_text(PROXY_KEY)
     key.chmod(0o600)
+    made.workers = 2
     made.start()
     yield made
     made.stop()
@@ -257,9 +258,27 @@ def test_s11_a_proxy_proves_itself_by_its_key(proxied: Gateway, upstream: Record
     (seen,) = upstream.seen[before:]
     assert vouches(seen) == []
     assert seen.values("signature") == seen.values("signature-input") == []
-    with upstream.unasked():
-        again = ask(proxied.port, "GET", "/clients/42", headers=proof)
-        assert again.problem == "unauthenticated"  # replayed
+    again = ask(proxied.port, "GET", "/clients/42", headers=proof)
+    assert again.problem == "unauthenticated"  # replayed
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_s11_an_assertion_holds_once_on_all_workers(
+    proxied: Gateway, upstream: Recorder, method: str
+) -> None:
+    body = b'{"mobile": "19900001234"}' if method == "PATCH" else b""
+    proof, before = assertion(method, body=body), len(upstream.seen)
+    if body:
+        proof["Content-Type"] = "application/json"
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(
+            pool.map(
+                lambda _: ask(proxied.port, method, "/clients/42", body=body or None, headers=proof),
+                range(16),
+            )
+        )
+    assert sorted(answer.status for answer in answers) == [200] + [401] * 15, answers
+    assert sum(seen.method == "PATCH" for seen in upstream.seen[before:]) == (method == "PATCH")
 
 
 def test_s11_no_assertion_but_the_proxys_own_for_this_request_holds(
