@@ -91,6 +91,60 @@ def _masking_without_text() -> Call:
     return _masker(records.listing(), withheld="text")
 
 
+@stage("who asks: a bearer token (ES256), each of 100 tokens shown 100 times")
+def _token() -> Call:
+    """One call shows a token; each that is new, the first time in 10,000 calls, is verified."""
+    import time as clock
+
+    from joserfc import jwt
+    from joserfc.jwk import ECKey, KeySet
+
+    from privguard.asgi.tokens import IssuerKeys, TokenIdentity
+    from privguard.bootstrap import SystemClock
+    from privguard.identity import AssuranceMap, ClaimMap, TokenRules
+
+    key = ECKey.generate_key("P-256", {"kid": "one", "use": "sig", "alg": "ES256"})
+    known = msgspec.json.encode(KeySet([key]).as_dict(private=False))
+    claims = {
+        "iss": "https://idp.test",
+        "aud": "privguard",
+        "roles": ["rm"],
+        "exp": int(clock.time()) + 3_600,
+    }
+    headers = [
+        [(b"host", b"crm"), (b"authorization", b"Bearer " + _signed(jwt, key, {**claims, "sub": f"e-{n}"}))]
+        for n in range(100)
+    ]
+
+    async def unread() -> bytes:
+        return known
+
+    def fresh() -> TokenIdentity:
+        rules = TokenRules(issuer="https://idp.test", audience=("privguard",))
+        keys = IssuerKeys(unread, known=known)
+        return TokenIdentity(keys, rules, ClaimMap(), AssuranceMap(), SystemClock(), bytes(32))
+
+    provider, shown = fresh(), 0
+
+    def call() -> None:
+        nonlocal provider, shown
+        if shown == 10_000:
+            provider, shown = fresh(), 0
+        try:
+            provider.identify(None, headers[shown % 100]).send(None)  # type: ignore[arg-type]
+        except StopIteration:
+            shown += 1
+            return
+        raise RuntimeError("it waited for something")
+
+    return call
+
+
+def _signed(jwt: Any, key: Any, claims: dict[str, object]) -> bytes:
+    signed: str = jwt.encode({"alg": "ES256", "typ": "JWT", "kid": "one"}, claims, key)
+    return signed.encode()
+
+
 def _masker(body: bytes, withheld: str = "") -> Call:
     from datetime import date
 
