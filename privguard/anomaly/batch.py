@@ -48,6 +48,10 @@ OWN: Final = 0b111
 """Bits of a cell: work of the actor's own."""
 _OWN_LATELY: Final = 0b011
 _BRANCH, _REASON, _CELLS = 1 << len(_BITS), 2 << len(_BITS), 3 << len(_BITS)
+_TOP: Final = BEFORE + MONTH + AFTER
+_HOUR: Final = 40
+"""Bits are shifted down from ones that only 64 bits hold: engines take the least type for a number, and
+PostgreSQL shifts by no more than 32 bits' worth."""
 _MOST: Final = 0.97
 """No cell speaks for a stranger more than thirty to one: what was hardly seen is hardly known."""
 _PRIOR: Final = 2.0
@@ -80,7 +84,7 @@ def hours(access: ir.Table) -> ir.Table:
     """The hours of the day at which each role works, as bits; by any clock, as they only have to recur."""
     of = access.group_by("role", hour=_.at_s // 3600 % 24).aggregate(looks=_.count())
     share = of.looks / of.looks.sum().over(ibis.window(group_by="role"))
-    bit = ibis.literal(1, "int64") << of.hour.cast("int64")
+    bit = ibis.literal(1 << _HOUR) >> (_HOUR - of.hour).cast("int32")
     known: ir.Table = of.mutate(share=share, bit=bit).filter(_.share >= ODD_HOURS)
     return known.group_by("role").aggregate(hours=_.bit.bit_or())
 
@@ -92,9 +96,9 @@ def visits(access: ir.Table, usual: ir.Table) -> ir.Table:
         usual: ``hours`` of a time before; a role that was not there then has no odd hours.
     """
     joined = access.left_join(usual, "role")
-    hour = (joined.at_s // 3600 % 24).cast("int64")
-    odd = ((joined.hours.fill_null((1 << 24) - 1).cast("int64") >> hour) & 1) == 0
-    access = joined.select(*access.columns, odd=odd.cast("int64"))
+    hour = (joined.at_s // 3600 % 24).cast("int32")
+    odd = ((joined.hours.fill_null((1 << 24) - 1) >> hour) & 1) == 0
+    access = joined.select(*access.columns, odd=_one(odd))
     relations = access.relations
     seen: ir.Table = access.group_by("day", "actor", "client", "role", "team").aggregate(
         first_s=access.at_s.min(),
@@ -103,14 +107,19 @@ def visits(access: ir.Table, usual: ir.Table) -> ir.Table:
         related=_flag(relations, int(REASONS & ~Relation.BRANCH)).max(),
         branch=_flag(relations, int(Relation.BRANCH)).max(),
         private=_flag(relations, CLOSE).max(),
-        sensitive=access.sensitive.cast("int64").max(),
+        sensitive=_one(access.sensitive).max(),
         odd_hour=access.odd.max(),
     )
     return seen.mutate(stranger=ibis.literal(0, "int64"))
 
 
 def _flag(relations: Any, mask: int) -> Any:
-    return ((relations & mask) != 0).cast("int64")
+    return _one((relations & mask) != 0)
+
+
+def _one(true: Any) -> Any:
+    """1 or 0; not every engine casts a truth to a number."""
+    return ibis.ifelse(true, 1, 0)
 
 
 def done(work: ir.Table, first: int) -> ir.Table:
@@ -125,7 +134,7 @@ def done(work: ir.Table, first: int) -> ir.Table:
 def worked(work: ir.Table, first: int) -> ir.Table:
     """The days on which somebody had work with a client, as bits, from ``BEFORE`` days before ``first``."""
     near = work.filter(work.day >= first - BEFORE, work.day < first + MONTH + AFTER)
-    bit = ibis.literal(1, "int64") << (near.day.cast("int64") - (first - BEFORE))
+    bit = ibis.literal(1 << _TOP) >> ((first - BEFORE + _TOP) - near.day)
     days: ir.Table = near.mutate(bit=bit).group_by("client", "actor", "team").aggregate(days=_.bit.bit_or())
     return days
 
@@ -155,18 +164,18 @@ def _on_the_day(visit: ir.Table, done: ir.Table, who: str, keys: tuple[str, ...]
     joined = visit.left_join(on, ["day", *keys])
     other = (joined[f"{who}_f"] < joined.last_s) | (joined[f"{who}_l"] > joined.first_s)
     kept = {name: joined[name] for name in visit.columns}
-    return joined.select(**kept, **{f"{who}_day": other.fill_null(False).cast("int64")})
+    return joined.select(**kept, **{f"{who}_day": _one(other.fill_null(False))})
 
 
 def _around(visit: ir.Table, worked: ir.Table, who: str, keys: tuple[str, ...], first: int) -> ir.Table:
     """Whether there was work on the days around."""
     days = worked.group_by(*keys).aggregate(days=_.days.bit_or())
     joined = visit.left_join(days, list(keys))
-    mask, at = joined.days.fill_null(0).cast("int64"), joined.day.cast("int64") - (first - BEFORE)
+    mask, at = joined.days.fill_null(0), joined.day - (first - BEFORE)
     near = ((mask >> (at - 2)) & _NEAR) != 0
     month = ((mask >> (at - BEFORE)) & ((1 << MONTH) - 1)) != 0
     kept = {name: joined[name] for name in visit.columns}
-    return joined.select(**kept, **{f"{who}_near": near.cast("int64"), f"{who}_month": month.cast("int64")})
+    return joined.select(**kept, **{f"{who}_near": _one(near), f"{who}_month": _one(month)})
 
 
 def strangers(visit: ir.Table) -> ir.Table:
@@ -186,7 +195,7 @@ def _swapped(sample: ir.Table, window: Any) -> ir.Table:
     both = both.filter(both.other_client.notnull(), both.other_actor != both.actor)
     inside = (both.other_team == both.team) & (both.other_branch > 0)
     changed = both.mutate(
-        client=both.other_client, related=0, private=0, branch=inside.cast("int64"), stranger=1
+        client=both.other_client, related=0, private=0, branch=_one(inside), stranger=1
     )  # fmt: skip
     return changed.select(*sample.columns).cast(sample.schema())
 

@@ -236,8 +236,10 @@ class Judged:
 
     def figures(self, scenario: str) -> dict[str, dict[str, Any]]:
         """What each detector makes of a scenario."""
-        incidents = self._incidents(scenario)
-        clean = self._clean(scenario)
+        clean, incidents = self._clean(scenario), self._incidents(scenario)
+        for incident in incidents:  # they begin where nothing else is planted, or are no incident
+            incident.days = {key: planted for key, planted in incident.days.items() if key in clean}
+        incidents = [incident for incident in incidents if incident.days]
         true = {key for each in incidents for key in each.days}
         events = [each for each in self.seen if each.labelled.scenario in ("", scenario)]
         staff = {actor for _, actor in true}
