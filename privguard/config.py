@@ -395,9 +395,11 @@ def load_settings(file: Path) -> Settings:
         ConfigError: names file, line and column where there is one, the key, and the mend.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}. Write one with `privguard init DIR`.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: the file is not UTF-8. Save it anew in that encoding.") from None
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -528,12 +530,11 @@ def _paths(text: str) -> Iterator[tuple[int, Place]]:
 
 def _anchor(tree: dict[str, Any], folder: Path) -> None:
     """Makes relative paths absolute below the file's folder, in place; shapes are checked afterwards."""
-    for place, names in _PATHS:
+    for place, name in _files(Settings):
         for table in _tables(tree, place):
-            for name in names:
-                value = table.get(name)
-                if isinstance(value, str) and "://" not in value:
-                    table[name] = str(folder / value)
+            value = table.get(name)
+            if isinstance(value, str) and "://" not in value:
+                table[name] = str(folder / value)
     store = tree["store"]
     if isinstance(store, dict) and isinstance(url := store.get("url"), str):
         engine, separator, path = url.partition(":///")
@@ -550,18 +551,14 @@ def _tables(tree: Any, place: tuple[str, ...]) -> list[dict[str, Any]]:
     return [table for table in found if isinstance(table, dict)]
 
 
-_PATHS = (
-    (("systems",), ("policy",)),
-    (("systems", "tls"), ("ca", "client_cert")),
-    (("systems", "credentials"), ("from_file",)),
-    (("identity", "jwt"), ("jwks",)),
-    (("identity", "jwt", "login"), ("client_secret",)),
-    (("identity", "proxy"), ("hmac_key",)),
-    (("keys",), ("file",)),
-    (("keys", "pkcs11"), ("module", "pin_file")),
-    (("stepup", "sender"), ("file", "secret", "apprise")),
-    (("alerts",), ("file", "secret", "apprise")),
-    (("anomaly",), ("work_secret",)),
-    (("audit",), ("signing_keys", "signer_state", "statement_signer")),
-    (("audit", "timestamps"), ("roots",)),
-)
+_EITHER: Final = frozenset({"jwks", "module"})
+"""Settings that are text and may name a file."""
+
+
+def _files(model: type[BaseModel], place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every setting that names a file: its tables, and its name."""
+    for name, setting in model.model_fields.items():
+        if name in _EITHER or Path in (setting.annotation, *get_args(setting.annotation)):
+            yield place, name
+        if (table := _table(setting.annotation)) is not None:
+            yield from _files(table, (*place, name))

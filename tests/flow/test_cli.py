@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import socket
 import subprocess
@@ -108,6 +109,34 @@ def test_a_wrong_setting_of_the_environment_is_named(
     assert said.returncode == 1
     assert expected in said.stdout
     assert "Traceback" not in said.stderr
+
+
+def test_files_are_looked_for_beside_the_configuration(folder: Gateway) -> None:
+    text = (
+        folder.config.read_text()
+        + """
+[anomaly]
+work_secret = "work.secret"
+[alerts]
+file = "alerts.ndjson"
+[stepup.sender]
+secret = "/etc/sender.secret"
+"""
+    )
+    folder.config.write_bytes(codecs.BOM_UTF8 + text.encode())
+    settings = load_settings(folder.config)
+    assert settings.anomaly.work_secret == folder.folder / "work.secret"
+    assert settings.alerts is not None
+    assert settings.alerts.file == folder.folder / "alerts.ndjson"
+    assert settings.stepup.sender is not None
+    assert settings.stepup.sender.secret == Path("/etc/sender.secret")
+
+
+def test_a_configuration_in_another_encoding_is_named(folder: Gateway) -> None:
+    folder.config.write_bytes("# 配置\n".encode("gbk") + folder.config.read_bytes())
+    said = privguard("doctor", "--config", str(folder.config))
+    assert said.returncode == 1
+    assert "privguard.toml: the file is not UTF-8" in said.stdout
 
 
 def test_every_wrong_setting_is_said_once(folder: Gateway) -> None:
