@@ -16,8 +16,11 @@ def main() -> None:
     parser.add_argument(
         "--no-auth", action="store_true", help="serve everyone; a gateway in front signs people in"
     )
+    parser.add_argument("--addon", help="file of a script that the front page loads")
     args = parser.parse_args()
-    app = create_app(args.database, clients=args.clients, seed=args.seed, auth=not args.no_auth)
+    app = create_app(
+        args.database, clients=args.clients, seed=args.seed, auth=not args.no_auth, addon=args.addon
+    )
     uvicorn.run(app, host="127.0.0.1", port=args.port)
 
 

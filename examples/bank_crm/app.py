@@ -23,6 +23,7 @@ def create_app(
     seed: int = 1,
     auth: bool = True,
     today: date | None = None,
+    addon: str | None = None,
 ) -> FastAPI:
     """Make the CRM on a SQLite file (filled if it is empty) or in memory.
 
@@ -31,6 +32,7 @@ def create_app(
         clients: how many to make; at least 20.
         seed: the same seed makes the same clients.
         auth: False serves everyone, for a gateway in front that signs people in.
+        addon: file of a script that the front page loads.
         today: what the training dates of staff count back from; the real date by default.
     """
     engine = open_engine(database)
@@ -47,6 +49,7 @@ def create_app(
 
     app = FastAPI(title="Bank CRM", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.engine, app.state.sessions, app.state.auth = engine, sessions, auth
+    app.state.addon = addon
     app.state.tokens = {}  # token -> profile of who holds it
     app.state.recent = {}  # staff id -> ids of the clients they last looked at
     for router in (access.router, client_routes, pages.router):

@@ -189,7 +189,8 @@ def write_proof(config: Path, file: Path, report: ClientReport) -> None:
     )
     write_new(file, msgspec.json.encode(proof), secret=True)
     click.echo(
-        f"{len(proof.entries)} entries and their proof are in {file}: privguard audit verify --report {file}"
+        f"{len(proof.entries)} entries and their proof are in {file}; who has what `privguard audit trust` "
+        f"says checks it: privguard audit verify --report {file} --key TRUST"
     )
 
 

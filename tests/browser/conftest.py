@@ -34,12 +34,16 @@ def example(kind: str) -> str:
 def front_end(port: int) -> Reply:
     """The CRM, with the page of the example."""
     crm = relay(port)
-    files = {"/assets/front.html": ("html", "text/html"), "/assets/front.js": ("js", "text/javascript")}
+    files = {
+        "/assets/front.html": (example("html"), "text/html"),
+        "/assets/front.js": (example("js"), "text/javascript"),
+        "/assets/addon.js": ((REPO / "privguard" / "cli" / "demo.js").read_text(), "text/javascript"),
+    }
 
     def reply(seen: Seen) -> bytes:
         if seen.path in files:
-            kind, media = files[seen.path]
-            return answer(200, example(kind), f"{media}; charset=utf-8")
+            text, media = files[seen.path]
+            return answer(200, text, f"{media}; charset=utf-8")
         said = crm(seen)
         assert isinstance(said, bytes)
         return said

@@ -218,3 +218,19 @@ def test_a_code_without_javascript(browser: Browser, rm: Visitor, lang: str) -> 
         assert rm.look(told["grant"]).status == 401
         tab.click("main p:last-child a")
         tab.wait("location.pathname === '/assets/front.html'")
+
+
+def test_the_sample_crm_as_the_demo_shows_it(browser: Browser, rm: Visitor) -> None:
+    """Signed in by its own page and cookie: masked, why, a code, clear."""
+    with browser.tab() as tab:
+        tab.go(at(rm, "/"))
+        tab.click("#login button")
+        tab.click("#rows tr:first-child td:nth-child(2)")
+        tab.see('"mobile": "199****')
+        tab.click("#clear")
+        tab.type("dialog #reason", WHY)
+        tab.press("Enter")
+        tab.type("dialog #code", rm.code())
+        tab.press("Enter")
+        tab.see(f'"mobile": "{truth(rm)}"')
+        assert tab.complaints() == []
