@@ -5,8 +5,9 @@ What is read here is not yet on the trail; ``oversight.trail`` sees to that befo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, literal, or_, select
@@ -19,7 +20,7 @@ from privguard.model import SubjectRef
 from privguard.store.engine import Store
 from privguard.store.log_reader import Indexed
 from privguard.store.retention import floor_of, said_of
-from privguard.store.subjects import SubjectKeys
+from privguard.store.subjects import DataKey, SubjectKeys
 from privguard.store.tables import event, event_subject, secret, subject, subject_head
 
 PAGE: Final = 500
@@ -96,20 +97,25 @@ class TrailReader:
         return None if row is None else (row[0], row[1])
 
     def token(self, tenant: str, client: SubjectRef) -> str | None:
-        """What the log calls a client; None if it has none, or its key is destroyed."""
+        """What the log calls a client; None if it has none, or its key is gone. Raises as ``clients``."""
         name = self._keys.name((tenant, client.kind, client.id))
-        query = select(subject.c.tok).where(subject.c.ref_hmac == name, subject.c.destroyed_at.is_(None))
+        query = select(subject).where(subject.c.ref_hmac == name, subject.c.destroyed_at.is_(None))
         with self._store.read() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            row = connection.execute(query).one_or_none()
+        return None if row is None else self._key(row).token
 
     def clients(self, tokens: Sequence[str]) -> dict[str, SubjectRef]:
-        """Whom tokens name, as far as their keys still are."""
+        """Whom tokens name, as far as their keys still are.
+
+        Raises:
+            EnvelopeError: a row was changed, or says another client's token (L01, S16).
+        """
         query = select(subject).where(subject.c.tok.in_(tokens), subject.c.destroyed_at.is_(None))
         with self._store.read() as connection:
             rows = connection.execute(query).all()
         known: dict[str, SubjectRef] = {}
         for row in rows:
-            key = self._keys.unwrap(row.tenant, row.ref_hmac, row.wrapped_dek)
+            key = self._key(row)
             known[row.tok] = self._keys.client(row.tenant, row.ref_hmac, key, row.ref)
         return known
 
@@ -126,6 +132,9 @@ class TrailReader:
 
         Args:
             parts: all leaves of the entry.
+
+        Raises:
+            EnvelopeError: it was changed (L01).
         """
         leaves = [parse(data) for _, data in parts]
         if not any(leaf.detail for leaf in leaves):
@@ -137,13 +146,23 @@ class TrailReader:
             rows = connection.execute(select(subject).where(subject.c.tok.in_(tokens))).all()
         if sealed is None or len([row for row in rows if row.wrapped_dek]) < len(tokens):
             return None
+        said = next(leaf.detail for leaf in leaves if leaf.detail)
+        if hashlib.sha256(sealed).hexdigest() != said:
+            raise EnvelopeError("The sealed detail of the entry was changed in the database.")
         try:
-            keys = [self._keys.unwrap(row.tenant, row.ref_hmac, row.wrapped_dek).key for row in rows]
+            keys = [self._key(row).key for row in rows]
             key = self._keys.detail_key(leaves[0].tenant, keys)
             text = unseal(key, sealed, leaves[0].id.encode())
         except (EnvelopeError, StoreUnavailableError):
             return None
         return msgspec.json.decode(text, type=tuple[tuple[str, str], ...])
+
+    def _key(self, row: Any) -> DataKey:
+        """The key in a row of ``subject``, which its token must hang on: reports go by that (L01, S16)."""
+        key = self._keys.unwrap(row.tenant, row.ref_hmac, row.wrapped_dek)
+        if key.token != row.tok:
+            raise EnvelopeError("A client's row was changed in the database: it has another's token.")
+        return key
 
     def _before(self, token: str, index: int) -> int:
         query = select(event_subject.c.prev).where(event_subject.c.idx == index, event_subject.c.tok == token)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privguard.audit.record import parse
+from privguard.crypto.envelope import EnvelopeError
 from privguard.errors import AuditUnavailableError, MalformedRequestError, NotOnRecordError
 from privguard.model import FieldShown, Outcome, SubjectRef, View
 from privguard.oversight.filters import Filter, cursor_of, index_of
@@ -202,3 +203,37 @@ def test_a_report_is_complete_or_fails(log_folder: Path, log: SqlAuditLog, trail
         database.execute("UPDATE event_subject SET prev = 0 WHERE prev = 3")
     with pytest.raises(AuditUnavailableError, match="Entry 2 of this client is missing"):
         list(trail.report(client("a")).entries)
+
+
+def test_l01_a_client_who_is_given_anothers_token_is_not_reported_on(
+    log_folder: Path, log: SqlAuditLog, trail: Trail
+) -> None:
+    """Whoever swaps two rows would have a whole report of somebody else's accesses, and the log verify."""
+    fill(log)
+    with raw(log_folder) as connection:
+        disarm(connection)
+        (one, first), (two, second) = connection.execute(
+            "SELECT ref_hmac, tok FROM subject LIMIT 2"
+        ).fetchall()
+        connection.execute(f"UPDATE subject SET tok = 'none' WHERE ref_hmac = '{one}'")
+        connection.execute(f"UPDATE subject SET tok = '{first}' WHERE ref_hmac = '{two}'")
+        connection.execute(f"UPDATE subject SET tok = '{second}' WHERE ref_hmac = '{one}'")
+    refused = 0
+    for name in "abc":
+        try:
+            trail.search(Filter(client=client(name)), limit=100)
+        except EnvelopeError as error:
+            refused += "another's token" in error.detail
+    assert refused == 2
+
+
+def test_l01_a_detail_that_was_changed_is_told_from_an_erased_one(
+    log_folder: Path, log: SqlAuditLog, trail: Trail
+) -> None:
+    log.submit(access("a", detail=(("reason", "client asked"),))).result(5)
+    assert trail.show("0").detail == (("reason", "client asked"),)
+    with raw(log_folder) as connection:
+        disarm(connection)
+        connection.execute("UPDATE secret SET ct = substr(ct, 2)")
+    with pytest.raises(EnvelopeError, match="was changed"):
+        trail.show("0")
