@@ -32,7 +32,8 @@ class Verification(Struct, frozen=True):
             on after; ``root``, ``forked`` every entry is well formed, yet the root differs (first_bad is
             None: some entry was changed); ``map`` the map that was committed as of so many entries is not
             theirs; ``floor`` the prune floor is not the one that the log says, or its clients are not those;
-            ``edited`` the leaf of a row is not what was hashed; ``reordered`` another row's leaf
+            ``ends`` a client's chain does not end where the database says, so reports would leave out this
+            entry; ``edited`` the leaf of a row is not what was hashed; ``reordered`` another row's leaf
             stands there; ``columns`` a row repeats something else of its leaf.
     """
 
@@ -71,7 +72,11 @@ def verify_log(
 
 
 def join(
-    stretches: Iterable[Stretch], pins: Sequence[Pin], map_sizes: Iterable[int], begin: Start = WHOLE
+    stretches: Iterable[Stretch],
+    pins: Sequence[Pin],
+    map_sizes: Iterable[int],
+    begin: Start = WHOLE,
+    ends: Callable[[], Iterable[tuple[str, int, int]]] | None = None,
 ) -> Verification:
     """Checks a log that was read in whole stretches (``STRETCH``), in order; what comes first is named.
 
@@ -79,6 +84,7 @@ def join(
         pins: one at least; the edges of their sizes are in the stretches.
         map_sizes: as of which maps were committed. They are trusted for nothing: a map of another is wrong.
         begin: whose heads the log says (``floor.agrees``); maps from before it cannot be made again.
+        ends: where a database says that clients' chains end (token, number, index); read after the entries.
     """
     log = _Log(map_sizes, begin)
     size = max(pin.size for pin in pins)
@@ -90,6 +96,8 @@ def join(
             return Verification(fault.at, b"", False, first_bad, fault.kind)
     if log.tree.size < size:
         return Verification(log.tree.size, b"", False, log.tree.size, "missing")
+    if ends is not None and (last := log.misled(ends())) is not None:
+        return Verification(size, b"", False, last, "ends")
     return Verification(size, log.tree.root(), True)
 
 
@@ -140,6 +148,15 @@ class _Log:
         faults += [(each.at, Fault(each.size, "map")) for each in stretch.maps if not self._maps.agree(each)]
         self.tree = _joined(self.tree, stretch)
         return min(faults)[1] if faults else None
+
+    def misled(self, ends: Iterable[tuple[str, int, int]]) -> int | None:
+        """The last entry of a client whose chain is said to end elsewhere, or of whom nothing is said."""
+        left = dict(self._heads)
+        for token, count, index in ends:
+            head = left.pop(token, UNSEEN)
+            if index < self.tree.size and head != (count, index):  # others came since
+                return max(head[1], 0)
+        return next((index for _, index in left.values()), None)
 
     def _chain(self, links: Iterable[Link]) -> Fault | None:
         heads, maps = self._heads, self._maps

@@ -45,7 +45,7 @@ def verify_store(url: str, size: int, pins: Sequence[Pin], alone: int = ALONE) -
             return Verification(0, b"", False, None, "floor")
         starts = range(begin.floor, max(size, begin.floor + 1), STRETCH)
         with closing(_stretches(url, reader, starts, size, sizes, alone)) as stretches:
-            found = join(stretches, pins, reader.map_sizes(), begin)
+            found = join(stretches, pins, reader.map_sizes(), begin, reader.ends)
         if not found.ok and Retention(store).floor() != begin.floor:
             raise StoreUnavailableError("The log was pruned meanwhile: verify it again.")
         if found.kind == "edited" and found.first_bad is not None and reader.stands_later(found.first_bad):

@@ -18,6 +18,9 @@ from privguard.store.tables import event, event_subject, subject_head, tree_stat
 PAGE: Final = 500
 """Entries read at a time: none is held while the caller works, so a slow reader holds up no checkpoint."""
 
+ENDS: Final = 20_000
+"""Clients read at a time."""
+
 Indexed = tuple[int, bytes]
 """A leaf's index and its exact bytes."""
 
@@ -57,6 +60,18 @@ class LogReader:
                 connection.execute(query).cursor.fetchall() for query in (rows, named)
             ]
         return found[0], found[1]
+
+    def ends(self) -> Iterator[tuple[str, int, int]]:
+        """Where each client's chain ends: token, number and index of the last entry."""
+        columns, last = select(subject_head.c.tok, subject_head.c.count, subject_head.c.last_idx), ""
+        while True:
+            query = columns.where(subject_head.c.tok > last).order_by(subject_head.c.tok).limit(ENDS)
+            with self._store.read() as connection:
+                page = [(row[0], row[1], row[2]) for row in connection.execute(query)]
+            yield from page
+            if len(page) < ENDS:
+                return
+            last = page[-1][0]
 
     def map_sizes(self) -> Sequence[int]:
         """As of how many entries maps were committed, as far as the leaves of privguard's own can be read."""

@@ -54,6 +54,23 @@ def test_the_log_verifies_and_its_faults_are_named_by_other_processes_too(log_fo
     assert (found.kind, found.first_bad) == ("reordered", 18)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE subject_head SET count = 20, last_idx = 38 WHERE last_idx = 40",
+        "DELETE FROM subject_head WHERE last_idx = 40",
+    ],
+)
+def test_l01_a_client_whose_last_entry_is_hidden_from_reports_is_named(log_folder: Path, change: str) -> None:
+    """Reports go from the end of a client's chain: whoever sets it back hides what came after."""
+    url, pin = url_of(log_folder), fill(log_folder)
+    with raw(log_folder) as database:
+        disarm(database)
+        assert database.execute(change).rowcount == 1
+    found = verify_store(url, pin.size, [pin])
+    assert (found.ok, found.kind, found.first_bad) == (False, "ends", 40)
+
+
 def test_an_empty_log_verifies(log_folder: Path) -> None:
     open_log(log_folder).close()
     with store_of(log_folder).read() as connection:
