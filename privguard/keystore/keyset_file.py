@@ -28,7 +28,8 @@ def read_secret(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror}. Write keys with `privguard init DIR` or `privguard keys init`."
+            f"{path}: {error.strerror}. Restore it from its backup, or correct the setting that names it; "
+            "a new log's keys come from `privguard init DIR`."
         ) from None
 
 

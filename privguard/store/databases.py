@@ -108,7 +108,7 @@ class SqliteFile:
             mode = self._path.stat().st_mode
         except OSError as error:
             raise ConfigError(
-                f"{self._path}: {error.strerror} (`privguard db upgrade` makes the database)."
+                f"{self._path}: {error.strerror}. Put the log back; `privguard db upgrade` makes a new one."
             ) from None
         if mode & 0o077:
             raise ConfigError(f"{self._path} may be read by others (`chmod 600 {self._path}`).")

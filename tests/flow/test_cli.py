@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import getpass
 import json
 import socket
 import subprocess
@@ -255,3 +256,25 @@ def test_the_environment_overrides_the_file(folder: Gateway, monkeypatch: pytest
     monkeypatch.setenv("PRIVGUARD_SYSTEMS__0__NO_SUCH", "x")
     with pytest.raises(ConfigError, match=r"\[\[systems\]\] no_such is not a setting"):
         load_settings(folder.config)
+
+
+def test_the_tutorials_look_at_the_log_runs(folder: Gateway) -> None:
+    said = privguard("client", "hold", "1", "--reason", "x", "--config", str(folder.config))
+    assert said.returncode == 1, "the log knows no client yet; the intent is on record"
+    tutorial = (REPO / "docs" / "tutorial.md").read_text()
+    (folder.folder / "log.py").write_text(tutorial.split("```python\n")[1].split("```")[0])
+    told = subprocess.run(
+        [sys.executable, "log.py", "privguard.toml"], cwd=folder.folder, capture_output=True, text=True
+    )
+    assert told.stdout.splitlines() == [
+        "0 root oversight:client:hold intent  0 clients".replace("root", getpass.getuser()),
+        "verified: True",
+    ], told.stderr
+
+
+@pytest.mark.parametrize("file", ["keys.json", "signing.json", "privguard.db"])
+def test_what_is_gone_is_named_with_its_mend(folder: Gateway, file: str) -> None:
+    (folder.folder / file).unlink()
+    said = privguard("doctor", "--config", str(folder.config))
+    [line, *_] = [line for line in said.stdout.splitlines() if f"{file}: No such file" in line]
+    assert "Restore it from its backup" in line or "Put the log back" in line
