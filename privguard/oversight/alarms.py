@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -72,18 +73,29 @@ class Alarms:
     def deliver(self) -> None:
         """Hands on what waits; called once a second, may block.
 
+        A role that cannot be reached holds up its own messages alone.
+
         Raises:
-            CodeNotSentError: it was not taken; it waits.
+            CodeNotSentError: something was not taken; it waits.
         """
-        while self._waiting and self._sender is not None:
-            alarm = self._waiting[0]
+        if self._sender is None:
+            return
+        missed: set[str] = set()
+        for alarm in tuple(self._waiting):
+            if alarm.role in missed:
+                continue
             try:
                 self._sender.send(alarm.role, alarm.text, "")
             except CodeNotSentError:
-                raise CodeNotSentError(
-                    f"{len(self._waiting)} alarms wait: what delivers them does not take them."
-                ) from None
-            self._waiting.popleft()
+                missed.add(alarm.role)
+            else:
+                with contextlib.suppress(ValueError):  # it gave way to newer ones meanwhile
+                    self._waiting.remove(alarm)
+        if missed:
+            raise CodeNotSentError(
+                f"Alarms for {', '.join(sorted(missed))} wait, {len(self._waiting)} in all: "
+                "what delivers them does not take them."
+            )
 
 
 def message(event: AccessEvent, index: int, before: int) -> str:

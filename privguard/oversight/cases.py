@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from privguard.anomaly import Level
+from privguard.errors import NotOnRecordError
 from privguard.oversight.filters import Filter
 from privguard.oversight.rows import time_of
 from privguard.oversight.trail import Entry, Trail
@@ -120,8 +121,12 @@ def judge(trail: Trail, wanted: str, verdict: Verdict, note: str, tenant: str = 
         note: for who may read details; sealed.
 
     Raises:
-        NotOnRecordError: there is no such entry.
+        NotOnRecordError: there is no such entry, or it was not unusual.
     """
     entry = trail.show(wanted, tenant).parts[0]
+    if entry.leaf.risk is None or entry.leaf.risk.level not in ALARMING:
+        raise NotOnRecordError(
+            f"Entry {entry.index} was not unusual: `privguard anomaly cases` says which were."
+        )
     about = {"entry": str(entry.index), "verdict": verdict.value}
     return trail.note(FEEDBACK, about, (("note", note),) if note else (), tenant).index

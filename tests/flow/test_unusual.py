@@ -276,6 +276,8 @@ def is_judged(watched: Gateway) -> None:
     assert case["entries"] >= 2
     said = privguard("anomaly", "judge", case["newest"], "expected", "--note", "a campaign", *asked)
     assert said.returncode == 0, said
+    ordinary = privguard("anomaly", "judge", "0", "expected", *asked)
+    assert (ordinary.returncode, b"was not unusual" in ordinary.stderr) == (1, True)
     after = privguard("anomaly", "cases", "--json", *asked).stdout.splitlines()
     assert "expected" in [json.loads(line)["verdict"] for line in after]
 

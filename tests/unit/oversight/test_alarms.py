@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from privguard.errors import CodeNotSentError
 from privguard.model import AccessEvent, Assessment, Outcome, Reason
 from privguard.oversight.alarms import QUIET_US, Alarms
 
@@ -11,8 +14,13 @@ class Sent:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.unknown: set[str] = set()
+        self.tries = 0
 
     def send(self, address: str, text: str, code: str) -> None:
+        self.tries += 1
+        if address in self.unknown:
+            raise CodeNotSentError("nobody of this name")
         self.told.append((address, text))
 
 
@@ -38,3 +46,19 @@ def test_a_mild_alert_silences_no_worse_one() -> None:
     alarms.tell(access(2 * QUIET_US + 1, "high"), 4, ["manager"])
     alarms.deliver()
     assert "1 more since" in sent.told[2][1]
+
+
+def test_who_cannot_be_reached_holds_up_nobody_else() -> None:
+    sent = Sent()
+    sent.unknown.add("manager")
+    alarms = Alarms(sent)
+    alarms.say(["manager"], "first")
+    alarms.say(["manager", "compliance"], "second")
+    with pytest.raises(CodeNotSentError, match="Alarms for manager wait, 2 in all"):
+        alarms.deliver()
+    assert sent.told == [("compliance", "second")]
+    assert sent.tries == 2, "of many for a role that is not reached one is tried a second"
+    sent.unknown.clear()
+    alarms.deliver()
+    alarms.deliver()
+    assert sent.told[1:] == [("manager", "first"), ("manager", "second")]
