@@ -206,7 +206,14 @@ def build(config: str | Path) -> Guard:
         ConfigError, PolicyError: with file, line and mend.
         StoreUnavailableError, AuditUnavailableError: the store cannot be opened.
     """
-    return wire(load_settings(Path(config))).guard
+    guard = wire(load_settings(Path(config))).guard
+    policy = guard.core.policy
+    if policy is not None and (policy.effects or policy.honey):
+        logger().warning(
+            "unwatched",
+            meaning="only the gateway judges how unusual an access is: `anomaly` has no effect here",
+        )
+    return guard
 
 
 def wire(settings: Settings) -> Wiring:
