@@ -109,7 +109,7 @@ def report_of(
         scenarios=own,
         baselines={name: dict(table) for name, table in tables.items() if name not in ("inline", "batch")},
         controls={
-            of: {name: spread(sums[f"{part} {name}"]) for name in ("inline", "batch")}
+            of: {name: _with_mean(sums[f"{part} {name}"]) for name in ("inline", "batch")}
             for of, part in (
                 ("false_alerts_per_1000_staff_days", "controls"),
                 ("ordinary_alerts_per_1000_staff_days", "ordinary"),
@@ -141,9 +141,14 @@ def gates(report: Report) -> list[Gate]:
     for name, figures, bound in rest:
         if not figures:  # a log without controls
             continue
-        median = figures.get("median")
-        found.append(Gate(name, f"<= {bound:g}", median, median is not None and median <= bound))
+        # a seed has some 60 staff-days of controls: most have no alert, so it is the mean that counts them
+        value = figures.get("mean", figures.get("median"))
+        found.append(Gate(name, f"<= {bound:g}", value, value is not None and value <= bound))
     return found
+
+
+def _with_mean(values: Sequence[float]) -> dict[str, float | None]:
+    return {**spread(values), "mean": round(sum(values) / len(values), 6)} if values else {}
 
 
 def _spread_of(values: Sequence[Any]) -> Any:
