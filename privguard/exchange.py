@@ -63,7 +63,7 @@ from privguard.model import (
     Verb,
     View,
 )
-from privguard.policy import GrantedPlan, Policy, WithoutDecoys, demanded
+from privguard.policy import Effect, GrantedPlan, Policy, WithoutDecoys, demanded
 from privguard.stepup.grant import Grant, Scope, covers
 
 
@@ -427,8 +427,10 @@ class Exchange:
         )
         self._disclosures = tuple(_without_fields(disclosures))
         self._refuse_unless_permitted(ruling)
-        if (risk := self._assess_decoy()) is not None:
-            self._follow(risk, disclosures[0].subjects)
+        risk = self._assess_decoy()
+        effect = self.rulebook.policy.effects.get(risk.level) if risk is not None else None
+        if effect is not None:
+            self._follow(effect, disclosures[0].subjects)
         [subject] = disclosures[0].subjects
         self._call_by(subject.id)
         self._ruling, self._disclosures = None, ()
@@ -621,7 +623,9 @@ class Exchange:
         sight = self._sight(clients)
         risk = self._watch.look(self._event_id, sight, clients.items(), self.rulebook.honey)
         self.risk = assessment(sight, risk)
-        self._follow(self.risk, self._own())
+        effect = self.rulebook.policy.effects.get(self.risk.level)
+        if effect is not None:
+            self._follow(effect, self._own())
 
     def _assess_decoy(self) -> Assessment | None:
         """A decoy is on record as one where it is refused, too, or only what hangs on it is asked for."""
@@ -661,15 +665,12 @@ class Exchange:
         name = self.plan.shape.name if self.plan is not None else ""
         return list(dict.fromkeys(s for d in self._disclosures if d.resource == name for s in d.subjects))
 
-    def _follow(self, risk: Assessment, own: Sequence[SubjectRef]) -> None:
+    def _follow(self, effect: Effect, own: Sequence[SubjectRef]) -> None:
         """One client's record takes a grant that names the client; an answer with several, one for such.
 
         Args:
             own: whose records are shown.
         """
-        effect = self.rulebook.policy.effects.get(risk.level)
-        if effect is None:
-            return
         rule, held = effect.rule.id, self.grant.scope if self.grant is not None else None
         one = len(own) == 1 and self.verb is not Verb.EXPORT
         named = held is not None and {*own} <= {*held.clients}
