@@ -72,6 +72,7 @@ class Custody:
             EnvelopeError: a grant was changed: whom it names cannot be told; nothing was done.
         """
         name, details = self.name(client), 0
+        forget = self._grants.forget(client[0], SubjectRef(*client[1:]), event.at_us)
 
         def destroy(connection: Connection) -> None:
             nonlocal details
@@ -84,7 +85,7 @@ class Custody:
                 )
             connection.execute(delete(subject).where(subject.c.ref_hmac == name))
             details = connection.execute(_DETAILS, {"tok": token}).rowcount
-            self._grants.forget(client[0], SubjectRef(*client[1:]))(connection)
+            forget(connection)
             connection.execute(update(tree_state).values(erasures=tree_state.c.erasures + 1))
 
         return Erased(self.record(event, destroy), details)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +32,8 @@ SWEPT_US: Final = 60_000_000
 """How often what was used once, and is too old to be used again, is forgotten."""
 KEPT_US: Final = 30 * 86_400_000_000
 """How long a grant that is over stays to be looked at."""
+_PAGE: Final = 1_000
+_HOUR_US: Final = 3_600_000_000
 
 _SPEND: Final = Statement("""
 UPDATE access_grant SET reads_left = reads_left - 1
@@ -238,18 +240,27 @@ class Grants:
             {"name": name, "now": now_us}, AccessDeniedError, "It was reviewed, or is none."
         )
 
-    def forget(self, tenant: str, client: SubjectRef) -> Claim:
+    def forget(self, tenant: str, client: SubjectRef, now_us: int) -> Claim:
         """Deletes what was asked for or granted for a client's record, whatever became of it (L13).
 
-        The claim raises EnvelopeError where a row was changed, for whom that one names cannot be told.
+        It looks through all grants at once, for scopes are sealed; through the last hour's again as the claim
+        is made, under the log's lock: what is issued meanwhile is one of them, be a worker's clock off.
+
+        Raises:
+            EnvelopeError: a row was changed, so whom it names cannot be told. The claim, too.
         """
         c = access_grant.c
-        query = select(c.mark, c.name, c.tenant, c.scope).where(c.tenant == tenant)
+        query = select(c.mark, c.name, c.tenant, c.scope).where(c.tenant == tenant).order_by(c.mark)
+        marks, last = [], ""
+        with self._store.read() as connection:
+            while rows := connection.execute(query.where(c.mark > last).limit(_PAGE)).all():
+                marks += self._naming(client, rows)
+                last = rows[-1].mark
 
         def claim(connection: Any) -> None:
-            rows = connection.execute(query)
-            marks = [row.mark for row in rows if client in self._told(row).clients]
-            connection.execute(delete(access_grant).where(access_grant.c.mark.in_(marks)))
+            late = connection.execute(query.where(c.issued_us > now_us - _HOUR_US))
+            found = {*marks, *self._naming(client, late)}
+            connection.execute(delete(access_grant).where(c.mark.in_(found)))
 
         return claim
 
@@ -294,6 +305,10 @@ class Grants:
             refused=row.refused,
             revoked=row.revoked_us is not None,
         )
+
+    def _naming(self, client: SubjectRef, rows: Iterable[Any]) -> list[str]:
+        """Marks of the grants that name a client."""
+        return [row.mark for row in rows if client in self._told(row).clients]
 
     def _told(self, row: Any) -> Scope:
         try:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -101,37 +100,54 @@ def test_l13_after_an_erasure_nothing_names_the_client_and_every_proof_holds(
     assert fresh[1:] == (1, -1)
 
 
-def test_l13_an_erasure_takes_what_was_asked_for_or_granted_for_the_client(
-    log_folder: Path, log: SqlAuditLog, custodian: Custodian
-) -> None:
-    grants, number = Grants(store_of(log_folder), KEYRING, SystemEntropy()), 0
+class Asking:
+    """Who asks for grants, hours before the custodian acts."""
 
-    def ask(tenant: str, *clients: str, **more: Any) -> str:
-        nonlocal number
-        number += 1
-        scope = replace(
-            SCOPE,
-            tenant=tenant,
-            clients=tuple(SubjectRef("client", one) for one in clients),
-            reason="because",
-        )
-        asked: dict[str, Any] = {"nonce_until_us": NOW + 9, "ttl": 60, "until_us": NOW + 9, "approvers": ()}
-        grant = Grant(f"m{number}", f"g{number}", scope)
-        claim = grants.issue(grant, nonce=grant.name, reads=1, now_us=NOW, **(asked | more))
-        log.submit(access(*clients), claim).result(5)
+    def __init__(self, folder: Path, log: SqlAuditLog) -> None:
+        self.log, self.grants, self.count = log, Grants(store_of(folder), KEYRING, SystemEntropy()), 0
+        self.now_us = FrozenClock().now_us() - 2 * 3_600_000_000
+
+    def __call__(self, tenant: str, *clients: str, approvers: tuple[str, ...] = ()) -> str:
+        self.count += 1
+        named = tuple(SubjectRef("client", one) for one in clients)
+        scope = replace(SCOPE, tenant=tenant, clients=named, reason="because")
+        grant = Grant(f"m{self.count}", f"g{self.count}", scope)
+        claim = self.grants.issue(
+            grant, nonce=grant.name, nonce_until_us=self.now_us + 9, reads=1, ttl=60, approvers=approvers,
+            until_us=self.now_us + 9, now_us=self.now_us,
+        )  # fmt: skip
+        self.log.submit(access(*clients), claim).result(5)
         return grant.name
 
-    waits, bulk = ask("default", "a", approvers={"lead"}), ask("default")
+
+def test_l13_an_erasure_takes_what_was_asked_for_or_granted_for_the_client(
+    log_folder: Path, log: SqlAuditLog, custodian: Custodian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("privguard.store.grants._PAGE", 2)
+    ask = Asking(log_folder, log)
+    waits, bulk = ask("default", "a", approvers=("lead",)), ask("default")
     beside, other, elsewhere = ask("default", "b", "a"), ask("default", "b"), ask("second", "a")
-    standing = [waits, bulk, beside, other, elsewhere]
     custodian.hold(A, "case")
     with pytest.raises(OnHoldError):
         custodian.erase(A, "asked for")
-    assert names(log_folder) == standing
+    assert names(log_folder) == [waits, bulk, beside, other, elsewhere]
     custodian.hold(A, "closed", on=False)
     custodian.erase(A, "asked for")
     assert names(log_folder) == [bulk, other, elsewhere]
-    assert grants.waiting("default", NOW) == []
+    assert ask.grants.waiting("default", ask.now_us) == []
+
+
+def test_l13_what_is_asked_for_while_a_client_is_being_erased_goes_too(
+    log_folder: Path, log: SqlAuditLog
+) -> None:
+    ask = Asking(log_folder, log)
+    other = ask("default", "b")
+    ask("default", "a")
+    claim = ask.grants.forget("default", A, FrozenClock().now_us())
+    ask.now_us = FrozenClock().now_us() + 1
+    ask("default", "a")
+    log.submit(access("b"), claim).result(5)
+    assert names(log_folder) == [other]
 
 
 def test_l13_s16_a_grant_that_was_changed_is_named_and_stops_an_erasure(
