@@ -31,12 +31,18 @@ class Lookback:
     """Tables of accesses and work, and of what was found; in memory, or in a file that stays.
 
     Args:
-        memory: what DuckDB may take; beyond it spills to disk, beside the file.
+        memory: what DuckDB may take; beyond, numbers spill to disk, beside the file or where it was started.
     """
 
     def __init__(self, path: str = ":memory:", *, memory: str = "1500MB", threads: int = 2) -> None:
         self.database = duckdb.connect(path)
-        settings = {"memory_limit": memory, "threads": threads, "preserve_insertion_order": False}
+        settings = {
+            "memory_limit": memory,
+            "threads": threads,
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,  # nothing is fetched from anywhere
+            "autoload_known_extensions": False,
+        }
         for name, value in settings.items():
             self.database.execute(f"SET {name} = {value!r}".lower())
         for name, columns in (("access", batch.ACCESS), ("work", batch.WORK)):
