@@ -7,7 +7,6 @@ neither cookies nor proxies of the environment are used (S14); bodies stay encod
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,11 +17,13 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from privguard.asgi.messages import RawHeaders
-from privguard.asgi.reading import CONNECT_S, KEEP_ALIVE_S, Reader, StaleError
 from privguard.errors import ConfigError, MalformedRequestError, UpstreamUnavailableError
 
 Body = bytes | AsyncIterator[bytes] | None
 
+KEEP_ALIVE_S: Final = 4.0
+"""Shorter than the 5 s after which uvicorn, Node and Apache close: a write must not meet that."""
+CONNECT_S: Final = 5.0
 PIECE: Final = 1 << 16
 WHOLE: Final = 1 << 20
 """Bytes that are written at once; aiohttp warns above it."""
@@ -93,16 +94,11 @@ class HttpUpstream:
         self._idle_s = idle_s
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
-        # Reads take half of the connections, and where those are busy the others; writes take the others.
-        self._reader = Reader(self._origin, tls, begin_s, idle_s, connections // 2, self._unavailable)
 
     async def send(
         self, method: str, target: bytes, headers: RawHeaders, body: Body = None
     ) -> UpstreamResponse:
         """See ``Upstream.send``."""
-        if method == "GET" and body is None and self._reader.takes(target):
-            with contextlib.suppress(StaleError):
-                return await self._reader.get(target, headers)
         url = self._url(target)
         if isinstance(body, bytes) and len(body) > WHOLE:
             headers = [*headers, (b"content-length", b"%d" % len(body))]
@@ -129,7 +125,6 @@ class HttpUpstream:
 
     async def close(self) -> None:
         """See ``Upstream.close``."""
-        self._reader.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -146,7 +141,7 @@ class HttpUpstream:
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._connections - self._connections // 2,
+                limit=self._connections,
                 ssl=self._tls if self._tls is not None else True,
                 ttl_dns_cache=30,
                 keepalive_timeout=KEEP_ALIVE_S,

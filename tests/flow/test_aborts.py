@@ -52,7 +52,7 @@ def export(door: Gateway, upstream: Recorder, *pieces: bytes) -> bytes:
     ("end", "problem"),
     [
         ([], "upstream-unavailable"),
-        ([b"zz\r\n"], "upstream-unavailable"),
+        ([b"zz\r\n"], "unreadable-response"),
         ([chunk('9,"unclosed\r\n'), b"0\r\n\r\n"], "unreadable-response"),
     ],
 )

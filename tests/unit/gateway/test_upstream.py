@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import gzip
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,10 +13,6 @@ from typing import Any
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from privguard.asgi.fetch import HttpUpstream, read_whole, tls_context
 from privguard.asgi.messages import Message, RawHeaders
@@ -267,159 +262,6 @@ def test_tls_files_are_checked_at_the_start(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError):
             tls_context(ca, own)
-
-
-# -- reads, over connections of our own ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("answer", "body"),
-    [
-        ([b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", OK], b"ok"),
-        ([b"HTTP/1.1 200 OK\r\n\r\nto the ", b"end"], b"to the end"),
-        ([b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"], b"ok"),
-        ([b"HTTP/1.1 204 No Content\r\n\r\n"], b""),
-        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"], b"ok"),
-        ([OK + b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"], b"ok"),
-        ([OK + b"\0" * 100_000], b"ok"),
-    ],
-)
-def test_a_read_gets_the_whole_of_its_own_answer(answer: list[bytes | None], body: bytes) -> None:
-    async def test(peer: Crm, upstream: HttpUpstream) -> None:
-        peer.answer, peer.hang_up = answer, True
-        response = await upstream.send("GET", b"/", [])
-        assert await read_whole(response, 1_000) == body
-        assert not {b"link", b"x-sum"} & {name.lower() for name, _ in response.headers}
-        response.close()
-        peer.answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew"]
-        assert await take(upstream) == b"new"
-
-    run(test)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        [b"HTTP/1.1 600 Own\r\nContent-Length: 0\r\n\r\n"],
-        [b"HTTP/1.1 103 Early\r\n\r\n" * 4_000],
-        [b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n"],
-        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X-A: b\r\n" * 20_000, None],
-        [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok"],
-        [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n folded: 1\r\n\r\nok"],
-        [b"HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: gzip\r\n\r\nok"],
-    ],
-)
-def test_an_answer_that_is_framed_in_two_ways_or_without_end_is_none(answer: list[bytes | None]) -> None:
-    async def test(peer: Crm, upstream: HttpUpstream) -> None:
-        peer.answer, peer.hang_up = answer, True
-        with pytest.raises(UpstreamUnavailableError):
-            await take(upstream)
-
-    run(test, begin_s=2.0, idle_s=2.0)
-
-
-@pytest.mark.parametrize(
-    "header", [(b"x-a", b"1\r\nx-b: 2"), (b"x-a", b"1\nx"), (b"x\0", b"1"), (b"\xc3\xa4", b"1")]
-)
-def test_s12_a_header_never_becomes_two(header: tuple[bytes, bytes]) -> None:
-    async def test(peer: Crm, upstream: HttpUpstream) -> None:
-        with pytest.raises(MalformedRequestError):
-            await take(upstream, headers=[header])
-        assert peer.connections == 0
-
-    run(test)
-
-
-def test_a_connection_that_was_closed_meanwhile_fails_no_read() -> None:
-    async def test(peer: Crm, upstream: HttpUpstream) -> None:
-        peer.hang_up = True
-        for _ in range(5):
-            assert await take(upstream) == b"ok"
-        peer.hang_up = False
-        assert await take(upstream) == b"ok"
-        before = peer.connections
-        peer.answer, peer.hang_up = [b""], True  # closed as it is asked again, and then every time
-        with pytest.raises(UpstreamUnavailableError):
-            await take(upstream)
-        assert peer.connections > before
-
-    run(test)
-
-
-def test_a_read_that_is_given_up_leaves_no_connection_to_the_next() -> None:
-    async def test(peer: Crm, upstream: HttpUpstream) -> None:
-        peer.answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhal", None]
-        response = await upstream.send("GET", b"/", [])
-        response.close()
-        await peer.ended.wait()
-        peer.answer = [OK]
-        assert await take(upstream) == b"ok"
-
-    run(test)
-
-
-def test_a_slow_caller_holds_back_the_upstream() -> None:
-    async def test(peer: Crm, upstream: HttpUpstream) -> None:
-        size = 30_000_000
-        peer.answer = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"x" * size]
-        response = await upstream.send("GET", b"/", [])
-        pieces = list[int]()
-        async for piece in response.chunks():
-            pieces.append(len(piece))
-            if len(pieces) < 3:
-                await asyncio.sleep(0.1)  # what came meanwhile is the next piece
-        response.close()
-        assert sum(pieces) == size
-        assert max(pieces) < 1_000_000
-        assert peer.connections == 1
-
-    run(test)
-
-
-def test_more_reads_at_once_than_connections_wait_for_one() -> None:
-    async def test(peer: Crm, upstream: HttpUpstream) -> None:
-        assert await asyncio.gather(*(take(upstream) for _ in range(30))) == [b"ok"] * 30
-        assert peer.connections <= 4
-
-    run(test, connections=4)
-
-
-def test_a_read_over_tls_knows_whom_it_asks(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "crm")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, both = tmp_path / "ca.pem", tmp_path / "server.pem"
-    pem.write_bytes(certificate.public_bytes(Encoding.PEM))
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    both.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
-    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    served.load_cert_chain(both)
-
-    async def test() -> None:
-        peer = Crm()
-        server = await asyncio.start_server(peer.serve, "127.0.0.1", 0, ssl=served)
-        port = server.sockets[0].getsockname()[1]
-        known = HttpUpstream("crm", f"https://localhost:{port}", tls=tls_context(pem))
-        assert [await take(known), await take(known), peer.connections] == [b"ok", b"ok", 1]
-        for origin, tls in (
-            (f"https://127.0.0.1:{port}", tls_context(pem)),  # another name than the certificate's
-            (f"https://localhost:{port}", None),  # an authority that this machine does not know
-        ):
-            stranger = HttpUpstream("crm", origin, tls=tls)
-            with pytest.raises(UpstreamUnavailableError):
-                await take(stranger)
-            await stranger.close()
-        await known.close()
-        server.close()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(test())
 
 
 # -- as an ASGI app -----------------------------------------------------------------------------------------
