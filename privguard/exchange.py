@@ -224,9 +224,9 @@ class Exchange:
     @property
     def spends(self) -> bool:
         """Whether the entry for the state reached takes a read of the grant: the first that lets go."""
-        if self.verb.writes:
-            return self.state is State.PERMITTED
-        return self.state is State.MASKED and self._part <= 1
+        if self.state is State.PERMITTED:
+            return self.verb.writes
+        return self.state is State.MASKED and self._part <= 1 and not self.verb.writes
 
     @property
     def clients(self) -> list[SubjectRef]:
