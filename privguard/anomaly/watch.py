@@ -6,6 +6,7 @@ entries of others, and of before. Until the log has been read to its end a risk 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -92,7 +93,10 @@ class Watch:
             if len(self._own) >= COUNTED:
                 self._own_before, self._own = self._own, set()
             self._own.add(entry)
-            risk = self._score(sight, clients)
+            with contextlib.suppress(
+                Exception
+            ):  # the path of an access does not end here: the risk is unknown
+                risk = self._score(sight, clients)
         return TOUCHED if honey and any(name in honey for name, _ in clients) else risk
 
     def replay(self, entry: str, sight: Sight, clients: Iterable[Seen]) -> Risk | None:
@@ -120,14 +124,8 @@ class Watch:
 
     def _score(self, sight: Sight, clients: Iterable[Seen]) -> Risk:
         worst, failed = Risk(Level.LOW), False
-        actor, role = (
-            (f"{sight.actor} {_LISTS}", f"{sight.role} {_LISTS}")
-            if sight.many
-            else (
-                sight.actor,
-                sight.role,
-            )
-        )
+        apart = f" {_LISTS}" if sight.many else ""
+        actor, role = f"{sight.actor}{apart}", f"{sight.role}{apart}"
         for client, relations in clients:
             joined = 0
             for name in relations:

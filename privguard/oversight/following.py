@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 
 from privguard.anomaly import Cause, Risk, Sight, Watch, sight_of
 from privguard.anomaly.watch import Seen
-from privguard.audit.record import Leaf, parse
+from privguard.audit.record import Leaf, LeafError, parse
 from privguard.model import SubjectRef
-from privguard.store.log_reader import LogReader
+from privguard.store.log_reader import Indexed, LogReader
 from privguard.store.trail_reader import TrailReader
 from privguard.telemetry import logger
 
@@ -87,10 +87,11 @@ class Follower:
             first = self._trail.since(self._since_us)
             self._next = max(self._log.head()[0] if first is None else first, self._trail.floor())
         for page in _pages(self._log.entries(self._next)):
-            leaves = [(index, parse(data)) for index, data in page]
+            leaves = list(_readable(page))
             watched = [leaf for _, leaf in leaves if leaf.risk is not None or works(leaf)]
             self._learn(token for leaf in watched for group in leaf.groups for token, _, _ in group.subjects)
             for index, leaf in leaves:
+                self._next = index + 1  # before: an entry that fails is passed over, and none counts twice
                 if works(leaf):
                     self._worked(leaf)
                 elif leaf.action == EXCUSED:
@@ -120,6 +121,15 @@ class Follower:
             self._names.clear()
         for some in _pages(unknown):
             self._names |= {token: name_of(client) for token, client in self._trail.clients(some).items()}
+
+
+def _readable(page: Iterable[Indexed]) -> Iterator[tuple[int, Leaf]]:
+    """The entries that are leaves; one that is none blinds nobody to those after it."""
+    for index, data in page:
+        try:
+            yield index, parse(data)
+        except LeafError:
+            logger().error("entry-unreadable", entry=index, mend="`privguard audit verify` says what it is")
 
 
 def _pages(every: Iterable[T]) -> Iterator[list[T]]:

@@ -98,6 +98,9 @@ def test_an_error_is_a_risk_that_nobody_knows() -> None:
     watch = Watch(Failing())
     watch.awake = True
     assert look(watch, "1", sight(), [("c", ())]).level is Level.UNKNOWN
+    other, _ = awake()
+    other.work(T0, "c", "a", "of another version")
+    assert look(other, "2", sight(), [("c", ())]).level is Level.UNKNOWN
 
 
 def test_a_replay_of_what_is_on_record_gives_the_same_to_the_bit() -> None:
