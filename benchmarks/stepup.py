@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import shutil
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,40 +69,28 @@ def _rows(engine: str, url: str, count: int, rounds: int) -> list[Row]:
         ]
         for start in range(0, count, 500):
             claims = [factors.add(one) for one in rows[start : start + 500]]
-            journal.write(actors[0], "stepup:factor:enrol", Outcome.PERMITTED, claim=together(*claims))
-        rates.append(_prove(journal, prover, actors))
+            enrol = journal.write(
+                actors[0], "stepup:factor:enrol", Outcome.PERMITTED, claim=together(*claims)
+            )
+            asyncio.run(enrol)
+        rates.append(asyncio.run(_prove(journal, prover, actors)))
         print(f"  {engine}: {count} proofs, {rates[-1]:.0f}/s")
     log.close()
     store.close()
     return [row(f"TOTP, {engine}, {CALLERS} callers: prove and act", "proofs/s", rates)]
 
 
-def _prove(journal: Journal, prover: Prover, actors: list[Principal]) -> float:
+async def _prove(journal: Journal, prover: Prover, actors: list[Principal]) -> float:
     code = pyotp.TOTP(SECRET).now()  # what a phone shows
-    waiting, failed = iter(actors), list[BaseException]()
-    lock = threading.Lock()
+    waiting = iter(actors)
 
-    def run() -> None:
-        try:
-            while True:
-                with lock:
-                    actor = next(waiting, None)
-                if actor is None:
-                    return
-                proof = Proof("totp", code=code)
-                proven = prover.prove(actor, proof, bytes(32), None)
-                journal.write(actor, "stepup:grant:issue", Outcome.PERMITTED, claim=proven.take)
-        except BaseException as error:  # a figure of failed proofs is none
-            failed.append(error)
+    async def run() -> None:
+        for actor in waiting:
+            proven = await prover.prove(actor, Proof("totp", code=code), bytes(32), None)
+            await journal.write(actor, "stepup:grant:issue", Outcome.PERMITTED, claim=proven.take)
 
-    threads = [threading.Thread(target=run) for _ in range(CALLERS)]
     began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
+    await asyncio.gather(*(run() for _ in range(CALLERS)))
     return len(actors) / (time.perf_counter() - began)
 
 

@@ -9,7 +9,7 @@ import asyncio
 import concurrent.futures
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -135,6 +135,7 @@ class GuardCore:
         self.alerts = alerts
         self.counts: Counter[tuple[str, str]] = Counter()
         self._rulebook: Rulebook | None = None
+        self._threads = ThreadPoolExecutor(2, "privguard-store")  # they start with the first work
 
     @property
     def policy(self) -> Policy | None:
@@ -166,6 +167,22 @@ class GuardCore:
         """Queues an entry, with what it takes, and counts it."""
         self.counts[event.outcome, event.problem] += 1
         return self.log.submit(event, claim)
+
+    async def within(self, work: Callable[..., T], *args: object) -> T:
+        """Work that may block on the store, in one of two threads of the guard's own.
+
+        More would be in each other's way (the interpreter lock); with the loop's own, a store that hangs
+        would hold up everybody else's work.
+
+        Raises:
+            StoreUnavailableError: it was not done within the deadline.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                return await loop.run_in_executor(self._threads, work, *args)
+        except TimeoutError:
+            raise StoreUnavailableError("The store did not answer within the deadline.") from None
 
     def alert(self, event: AccessEvent, receipt: AuditReceipt) -> None:
         """The entry is durable: tells whom the policy wants told of it."""
@@ -295,7 +312,7 @@ class AsyncGuard:
         known = grants.known(secret)
         if known is not None:  # whether it holds is asked when it is spent
             return known
-        return await self._within(grants.find, secret, self.core.clock.now_us())
+        return await self.core.within(grants.find, secret, self.core.clock.now_us())
 
     async def challenge(self, exchange: Exchange) -> Mapping[str, object]:
         """What a refusal says of the challenge that would lead on; empty where there is none."""
@@ -304,7 +321,7 @@ class AsyncGuard:
             return {}
         said = exchange.request.reason or ""
         try:
-            return await self._within(challenges.describe, scope, said, self.core.clock.now_us())
+            return await challenges.describe(scope, said, self.core.clock.now_us())
         except StoreUnavailableError:
             return {}
 
@@ -316,13 +333,6 @@ class AsyncGuard:
             said = exchange.request.reason or ""
             query = f"?challenge={challenges.seal(scope, said, self.core.clock.now_us())}"
         return f'</_privguard/stepup/{query}>; rel="privguard-stepup"'.encode("ascii")
-
-    async def _within(self, work: Callable[..., T], *args: object) -> T:
-        """Work that may block on the store. Raises StoreUnavailableError past the deadline."""
-        try:
-            return await asyncio.wait_for(asyncio.to_thread(work, *args), self.core.deadline_s)
-        except TimeoutError:
-            raise StoreUnavailableError("The store did not answer within the deadline.") from None
 
     async def record_access(self, exchange: Exchange) -> AuditReceipt:
         """Records the state an access reached, with what it takes. Raises as ``record``."""
@@ -341,7 +351,7 @@ class AsyncGuard:
         core, actor = self.core, exchange.actor
         if core.lookups is None:
             raise StoreUnavailableError("Nothing counts look-ups here: give the guard `lookups`.")
-        wait = await self._within(
+        wait = await self.core.within(
             core.lookups.take, actor.tenant, actor.id, exchange.lookups, core.clock.now_us()
         )
         if wait:

@@ -129,8 +129,8 @@ class Challenges(Protocol):
         """A challenge to carry about; never blocks."""
         ...
 
-    def describe(self, scope: Scope, reason: str, now_us: int) -> Mapping[str, object]:
-        """The same, with the methods that would meet it, as members of a problem; may block on the store."""
+    async def describe(self, scope: Scope, reason: str, now_us: int) -> Mapping[str, object]:
+        """The same, with the methods that would meet it, as members of a problem."""
         ...
 
 

@@ -7,6 +7,7 @@ clear values are never had by one.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 from collections.abc import Callable
@@ -56,7 +57,7 @@ class Begun(Struct, frozen=True, omit_defaults=True):
 
 
 class Enrolment:
-    """Factors of the actors; for any thread, blocks as the store does.
+    """Factors of the actors.
 
     Args:
         issuer: what an authenticator app shows beside the account.
@@ -84,13 +85,9 @@ class Enrolment:
         self._sender = sender
         self._draw: Callable[[int], bytes] = journal.core.entropy.token
 
-    def mine(self, actor: Principal) -> list[Factor]:
+    async def mine(self, actor: Principal) -> list[Factor]:
         """The actor's factors that are active or disabled."""
-        return [
-            one
-            for one in self._factors.of(actor.tenant, actor.id)
-            if one.state != "pending" and one.kind != "invite"
-        ]
+        return [one for one in await self._of(actor) if one.state != "pending" and one.kind != "invite"]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -98,16 +95,16 @@ class Enrolment:
         absent = {"webauthn": not self._site.rp_id, "code": self._sender is None}
         return tuple(kind for kind in KINDS if kind in self._prover.kinds and not absent.get(kind))
 
-    def proofs(self, actor: Principal, action: str) -> frozenset[str]:
+    async def proofs(self, actor: Principal, action: str) -> frozenset[str]:
         """The kinds of proof that adding or removing (``action``) a factor takes now (S15)."""
-        active = any(one.state == "active" for one in self.mine(actor))
+        active = any(one.state == "active" for one in await self.mine(actor))
         if action == "add":
             return self._prover.kinds | {"recovery"} if active else frozenset({"invite"})
         return self._prover.kinds
 
-    def vouched(self, actor: Principal) -> bool:
+    async def vouched(self, actor: Principal) -> bool:
         """Whether the issuer's word does for the first factor: a strong sign-in, just now."""
-        if any(one.state == "active" for one in self.mine(actor)):
+        if any(one.state == "active" for one in await self.mine(actor)):
             return False
         fresh = actor.assurance.auth_time or 0
         return actor.assurance.multi_factor and -60 <= self._now_us() // _S - fresh <= FRESH_S
@@ -133,7 +130,7 @@ class Enrolment:
         """Such a challenge; ``action`` is ``add`` or ``remove``."""
         return self._granting.seal(self.scope(actor, action), "", self._now_us())
 
-    def begin(
+    async def begin(
         self, actor: Principal, kind: str, *, label: str, address: str, text: str, proof: Proof | None
     ) -> Begun:
         """Begins to add a factor.
@@ -149,19 +146,19 @@ class Enrolment:
         if kind not in self._prover.kinds:
             raise AccessDeniedError("Factors of this kind are not in use here ([stepup] profile).")
         data = FactorData(label=in_words(label, 100, "label"), address=in_words(address, 200, "address"))
-        take = self._permitted(actor, text, proof)
-        new, begun, codes = self._new(actor, kind, data)
-        old = [one.id for one in self._factors.of(actor.tenant, actor.id) if one.kind == kind == "recovery"]
+        take = await self._permitted(actor, text, proof)
+        new, begun, codes = await self._new(actor, kind, data)
+        old = [one.id for one in await self._of(actor) if one.kind == kind == "recovery"]
         claims = [take, self._factors.remove(old), self._factors.add(new, codes)]
         code, counts = self._one_time(new, new.data.secret.encode()) if kind == "code" else ("", together())
         claims.append(counts)
         action = "stepup:factor:enrol" if new.state == "active" else "stepup:factor:begin"
-        self._write(actor, action, new, together(*claims), proof)
+        await self._write(actor, action, new, together(*claims), proof)
         if code:
-            self._send(new, code)
+            await self._send(new, code)
         return begun
 
-    def confirm(self, actor: Principal, one: str, *, code: str, answer: str) -> None:
+    async def confirm(self, actor: Principal, one: str, *, code: str, answer: str) -> None:
         """Confirms a factor by its first use, which does not count again (S06).
 
         Args:
@@ -171,43 +168,41 @@ class Enrolment:
             FactorRefusedError: it is not what was begun.
         """
         now = self._now_us()
-        waiting = [
-            f for f in self._factors.of(actor.tenant, actor.id) if f.id == one and f.state == "pending"
-        ]
+        waiting = [f for f in await self._of(actor) if f.id == one and f.state == "pending"]
         if not waiting or waiting[0].created_us < now - PENDING_S * _S:
             raise NotOnRecordError("No factor of yours waits to be confirmed: begin again.")
         pending = waiting[0]
-        self._prover.reserve(actor, pending)
-        known = self._learnt(pending, code, answer, now)
+        await self._prover.reserve(actor, pending)
+        known = await self._learnt(pending, code, answer, now)
         if known is None:
-            self._prover.refused(actor, Proof(pending.kind), "wrong", pending)
-        self._write(actor, "stepup:factor:enrol", known, self._factors.confirm(known), None)
+            await self._prover.refused(actor, Proof(pending.kind), "wrong", pending)
+        await self._write(actor, "stepup:factor:enrol", known, self._factors.confirm(known), None)
 
-    def remove(self, actor: Principal, one: str, *, text: str, proof: Proof) -> None:
+    async def remove(self, actor: Principal, one: str, *, text: str, proof: Proof) -> None:
         """Removes one of the actor's factors, proved by a factor that is there."""
-        found = next((factor for factor in self.mine(actor) if factor.id == one), None)
+        found = next((factor for factor in await self.mine(actor) if factor.id == one), None)
         if found is None:
             raise NotOnRecordError("You have no factor of this name.")
-        proven = self._prove(actor, "remove", text, proof, self.proofs(actor, "remove"))
-        self._write(
+        proven = await self._prove(actor, "remove", text, proof, await self.proofs(actor, "remove"))
+        await self._write(
             actor, "stepup:factor:remove", found, together(proven.take, self._factors.remove([one])), proof
         )
 
-    def ask_reset(self, actor: Principal) -> str:
+    async def ask_reset(self, actor: Principal) -> str:
         """Asks, for who lost their factors, that all be removed; the request's name, for who may approve it.
 
         Raises:
             AccessDeniedError: there is nobody who could approve it.
         """
-        return self._granting.request_reset(actor, replace(self.scope(actor, RESET), purpose=actor.id))
+        return await self._granting.request_reset(actor, replace(self.scope(actor, RESET), purpose=actor.id))
 
-    def invite(self, by: Principal, actor: str, tenant: str) -> str:
+    async def invite(self, by: Principal, actor: str, tenant: str) -> str:
         """A code by which somebody without any factor enrols the first one; told once.
 
         Raises:
             AccessDeniedError: they have one: reset it, which takes two people.
         """
-        theirs = self._factors.of(tenant, actor)
+        theirs = await self._journal.core.within(self._factors.of, tenant, actor)
         if any(one.kind != "invite" and one.state != "pending" for one in theirs):
             raise AccessDeniedError("They have a factor: `privguard factor reset`, which takes two people.")
         code = recovery.recovery_codes(self._draw(recovery.RANDOM_BYTES))[0]
@@ -215,26 +210,28 @@ class Enrolment:
         claims = together(
             self._factors.remove([one.id for one in theirs]), self._factors.add(new, [self._mark(code)])
         )
-        self._write(by, "stepup:factor:invite", new, claims, None)
+        await self._write(by, "stepup:factor:invite", new, claims, None)
         return code
 
-    def send_code(self, actor: Principal, text: str, one: str = "") -> None:
+    async def send_code(self, actor: Principal, text: str, one: str = "") -> None:
         """Sends a code for a challenge to an address of the actor's."""
-        mine = [f for f in self.mine(actor) if f.kind == "code" and f.state == "active" and one in ("", f.id)]
+        mine = [
+            f for f in await self.mine(actor) if (f.kind, f.state) == ("code", "active") and one in ("", f.id)
+        ]
         if not mine:
             raise NotOnRecordError("You have no address that codes are sent to.")
         challenge = self._granting.opened(text, actor)
         signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
         code, counts = self._one_time(mine[0], signed)
-        self._write(actor, "stepup:code:send", mine[0], counts, None)
-        self._send(mine[0], code)
+        await self._write(actor, "stepup:code:send", mine[0], counts, None)
+        await self._send(mine[0], code)
 
-    def assertion_options(self, actor: Principal, text: str) -> str:
+    async def assertion_options(self, actor: Principal, text: str) -> str:
         """For ``navigator.credentials.get``: a challenge, and the actor's keys; JSON."""
         from privguard.stepup import webauthn
 
         challenge = self._granting.opened(text, actor)
-        keys = [one for one in self.mine(actor) if one.kind == "webauthn" and one.state == "active"]
+        keys = [one for one in await self.mine(actor) if one.kind == "webauthn" and one.state == "active"]
         if not keys:
             raise NotOnRecordError("You have no security key.")
         return webauthn.assertion_options(
@@ -245,25 +242,27 @@ class Enrolment:
 
     # inside
 
-    def _permitted(self, actor: Principal, text: str, proof: Proof | None) -> Claim:
+    async def _permitted(self, actor: Principal, text: str, proof: Proof | None) -> Claim:
         """What adding a factor takes (S15)."""
         if proof is not None:
-            return self._prove(actor, "add", text, proof, self.proofs(actor, "add")).take
-        if not self.vouched(actor):
+            return (await self._prove(actor, "add", text, proof, await self.proofs(actor, "add"))).take
+        if not await self.vouched(actor):
             raise AccessDeniedError(
                 "Prove a factor that you have first; a first one takes an invitation "
                 "(`privguard factor invite`), or a strong sign-in."
             )
         return together()
 
-    def _prove(self, actor: Principal, action: str, text: str, proof: Proof, kinds: frozenset[str]) -> Proven:
+    async def _prove(
+        self, actor: Principal, action: str, text: str, proof: Proof, kinds: frozenset[str]
+    ) -> Proven:
         challenge = self._granting.opened(text, actor)
         if challenge.scope != self.scope(actor, action):
             raise AccessDeniedError("The challenge is for something else: open the page again.")  # S09
         signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        return self._prover.prove(actor, proof, signed, None, kinds)
+        return await self._prover.prove(actor, proof, signed, None, kinds)
 
-    def _new(self, actor: Principal, kind: str, data: FactorData) -> tuple[Factor, Begun, list[str]]:
+    async def _new(self, actor: Principal, kind: str, data: FactorData) -> tuple[Factor, Begun, list[str]]:
         match kind:
             case "totp":
                 data = replace(data, secret=totp.new_secret(self._draw(totp.SECRET_BYTES)))
@@ -281,13 +280,13 @@ class Enrolment:
             uri = totp.provisioning_uri(data.secret, actor.id, self._issuer)
             begun = replace(begun, uri=uri, secret=data.secret)
         elif kind == "webauthn":
-            begun = replace(begun, options=self._registration(actor, data))
+            begun = replace(begun, options=await self._registration(actor, data))
         elif kind == "recovery":
             codes = recovery.recovery_codes(self._draw(recovery.RANDOM_BYTES))
             begun, marks = replace(begun, codes=codes), [self._mark(code) for code in codes]
         return new, begun, marks
 
-    def _registration(self, actor: Principal, data: FactorData) -> str:
+    async def _registration(self, actor: Principal, data: FactorData) -> str:
         from privguard.stepup import webauthn  # loading it takes 0.2 s
 
         return webauthn.registration_options(
@@ -297,10 +296,10 @@ class Enrolment:
             # WebAuthn §14.6.1: it names nobody to whoever finds the key.
             user_id=hmac.digest(self._pepper, joined(actor.tenant, actor.id), "sha256"),
             user_name=actor.id,
-            known=[credential(one).id for one in self.mine(actor) if one.kind == "webauthn"],
+            known=[credential(one).id for one in await self.mine(actor) if one.kind == "webauthn"],
         )
 
-    def _learnt(self, pending: Factor, code: str, answer: str, now: int) -> Factor | None:
+    async def _learnt(self, pending: Factor, code: str, answer: str, now: int) -> Factor | None:
         """The factor as it is known once it was used; None if it was not."""
         data = pending.data
         match pending.kind:
@@ -309,7 +308,10 @@ class Enrolment:
                 return None if step is None else replace(pending, last_step=step)
             case "code":
                 mark = one_time.code_fingerprint(self._pepper, data.secret.encode().hex(), code)
-                right = mark is not None and self._factors.sent(pending.id, now) == mark.hex()
+                right = (
+                    mark is not None
+                    and await self._journal.core.within(self._factors.sent, pending.id, now) == mark.hex()
+                )
                 return replace(pending, data=replace(data, secret="")) if right else None
         from privguard.stepup import webauthn
 
@@ -331,10 +333,11 @@ class Enrolment:
         mark = one_time.code_fingerprint(self._pepper, signed.hex(), code)
         return code, self._factors.send(factor.id, mark.hex() if mark else "", self._now_us() + CODE_S * _S)
 
-    def _send(self, factor: Factor, code: str) -> None:
+    async def _send(self, factor: Factor, code: str) -> None:
         if self._sender is None:
             raise ConfigError("Nothing sends codes: set [stepup.sender].")
-        self._sender.send(factor.data.address, one_time.code_text(code, CODE_S), code)
+        text = one_time.code_text(code, CODE_S)
+        await asyncio.to_thread(self._sender.send, factor.data.address, text, code)
 
     def _made(self, tenant: str, actor: str, kind: str, data: FactorData, state: str) -> Factor:
         return Factor(self._draw(8).hex(), tenant, actor, kind, state, data, self._now_us())
@@ -345,12 +348,17 @@ class Enrolment:
             raise FactorRefusedError
         return mark.hex()
 
-    def _write(self, by: Principal, action: str, factor: Factor, claim: Claim, proof: Proof | None) -> None:
+    async def _write(
+        self, by: Principal, action: str, factor: Factor, claim: Claim, proof: Proof | None
+    ) -> None:
         about = {"factor": factor.id, "kind": factor.kind, "for": factor.actor}
         try:
-            self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
+            await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
         except ReplayedError:
-            self._prover.refused(by, proof or Proof(factor.kind), "replayed", factor)
+            await self._prover.refused(by, proof or Proof(factor.kind), "replayed", factor)
+
+    async def _of(self, actor: Principal) -> list[Factor]:
+        return await self._journal.core.within(self._factors.of, actor.tenant, actor.id)
 
     def _now_us(self) -> int:
         return self._journal.core.clock.now_us()

@@ -78,7 +78,7 @@ class Asked(Struct, frozen=True):
 
 
 class Granting:
-    """``ports.Challenges``, and what follows them; for any thread, blocks as the store does.
+    """``ports.Challenges``, and what follows them.
 
     Args:
         key: seals challenges (32 bytes), the same in every worker.
@@ -119,17 +119,18 @@ class Granting:
         challenge = Challenge(scope, nonce, now_us // _S + CHALLENGE_S, reason)
         return seal_challenge(challenge, self._key, self._core.entropy.token(NONCE_BYTES))
 
-    def describe(self, scope: Scope, reason: str, now_us: int) -> Mapping[str, object]:
+    async def describe(self, scope: Scope, reason: str, now_us: int) -> Mapping[str, object]:
         """See ``ports.Challenges.describe``."""
         actor = Principal(scope.actor, tenant=scope.tenant, session=scope.session)
         factor = self._terms(scope, actor, reason).factor
         text = self.seal(scope, reason, now_us)
-        return described(text, scope, self._prover.methods(actor, factor), f"{PAGE}?challenge={text}")
+        methods = await self._prover.methods(actor, factor)
+        return described(text, scope, methods, f"{PAGE}?challenge={text}")
 
-    def describe_own(self, scope: Scope, actor: Principal) -> Mapping[str, object]:
+    async def describe_own(self, scope: Scope, actor: Principal) -> Mapping[str, object]:
         """A challenge for an act of the actor's own, with the methods that would meet it."""
         text = self.seal(scope, "", self._now_us())
-        methods = self._prover.methods(actor, None)
+        methods = await self._prover.methods(actor, None)
         return {"challenge_id": text, "methods": methods, "expires_in": CHALLENGE_S}
 
     def opened(self, text: str, actor: Principal) -> Challenge:
@@ -147,17 +148,17 @@ class Granting:
             raise AccessDeniedError(_CHANGED)
         return terms(policy, scope.rules, actor, request, self._now_us(), self._usual)
 
-    def asked(self, actor: Principal, text: str) -> Asked:
+    async def asked(self, actor: Principal, text: str) -> Asked:
         """What a challenge for clear values asks of its holder. Raises AccessDeniedError."""
         challenge = self.opened(text, actor)
         found = self.terms_of(challenge, actor)
         factor = found.factor
-        methods = tuple(self._prover.methods(actor, factor)) if factor is not None else ()
+        methods = tuple(await self._prover.methods(actor, factor)) if factor is not None else ()
         return Asked(challenge, replace(found, ttl=self._holds(found)), methods)
 
     # issuing
 
-    def issue(
+    async def issue(
         self, actor: Principal, text: str, proof: Proof | None, *, reason: str = "", ticket: str = ""
     ) -> Issued:
         """Issues the grant that a challenge is for.
@@ -185,8 +186,8 @@ class Granting:
                 f"Missing: {words}."
             )
         self._session_lasts(actor)
-        proven = self._proven(actor, challenge, proof, asked)
-        return self._issue(actor, scope, challenge, said, asked, proof, proven)
+        proven = await self._proven(actor, challenge, proof, asked)
+        return await self._issue(actor, scope, challenge, said, asked, proof, proven)
 
     def _session_lasts(self, actor: Principal) -> None:
         """Refuses a session that began longer ago than the profile lets one last, as far as that is known."""
@@ -194,7 +195,7 @@ class Granting:
         if began is not None and self._now_us() // _S - began > self._profile.session_s:
             raise AccessDeniedError("The session lasts too long already ([stepup] profile): sign in again.")
 
-    def _proven(
+    async def _proven(
         self, actor: Principal, challenge: Challenge, proof: Proof | None, asked: Terms
     ) -> Proven | None:
         if asked.factor is None:
@@ -202,9 +203,9 @@ class Granting:
         if proof is None:
             raise AccessDeniedError(f"Missing: {asked.factor.detail}.")
         signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        return self._prover.prove(actor, proof, signed, asked.factor)
+        return await self._prover.prove(actor, proof, signed, asked.factor)
 
-    def _issue(
+    async def _issue(
         self,
         actor: Principal,
         scope: Scope,
@@ -239,7 +240,7 @@ class Granting:
         if asked.emergency:
             claims.append(self._grants.review_due(grant, now + self._review_within() * _S))
         try:
-            self._write(
+            await self._write(
                 actor,
                 f"stepup:{'break_glass' if asked.emergency else 'grant'}:{'request' if waits else 'issue'}",
                 scope,
@@ -248,7 +249,7 @@ class Granting:
                 about={"grant": grant.name, **(proven.evidence if proven is not None else {})},
             )
         except ReplayedError:
-            self._prover.refused(actor, proof or Proof(""), "replayed")
+            await self._prover.refused(actor, proof or Proof(""), "replayed")
         if asked.emergency:
             glass = self._policy().break_glass
             roles = glass.alert if glass is not None else ()
@@ -258,7 +259,7 @@ class Granting:
             self._tell(asked.approvers, f"{actor.id} asks for a grant: request {grant.name} {_WAITS}")
         return Issued(secret, grant.name, waits, seconds, asked.reads, scope.fields)
 
-    def request_reset(self, by: Principal, scope: Scope) -> str:
+    async def request_reset(self, by: Principal, scope: Scope) -> str:
         """Asks that somebody's factors be removed; the request's name, to be approved.
 
         Args:
@@ -270,9 +271,9 @@ class Granting:
         if not self._reset_role:
             raise AccessDeniedError("Nobody may approve a reset: name the role in [stepup] reset_role.")
         scope = replace(scope, action=RESET)
-        return self._request(by, scope, self._reset_role, "factor_reset", {"for": scope.purpose})
+        return await self._request(by, scope, self._reset_role, "factor_reset", {"for": scope.purpose})
 
-    def request_excuse(self, by: Principal, scope: Scope) -> str:
+    async def request_excuse(self, by: Principal, scope: Scope) -> str:
         """Asks that a cause (``scope.fields``) count as expected of somebody (``scope.purpose``) for a while.
 
         Args:
@@ -284,16 +285,18 @@ class Granting:
         if not self._excuse_role:
             raise AccessDeniedError("Nobody may approve it: name the role in [anomaly] excuse_role.")
         scope = replace(scope, action=EXCUSE)
-        return self._request(by, scope, self._excuse_role, "excuse", self._excuse(scope))
+        return await self._request(by, scope, self._excuse_role, "excuse", self._excuse(scope))
 
     def _excuse(self, scope: Scope) -> dict[str, str]:
         until = self._now_us() // _S + int(scope.ticket) * 86_400
         return {"actor": scope.purpose, "cause": scope.fields[0], "until": str(until)}
 
-    def _request(self, by: Principal, scope: Scope, role: str, kind: str, about: Mapping[str, str]) -> str:
+    async def _request(
+        self, by: Principal, scope: Scope, role: str, kind: str, about: Mapping[str, str]
+    ) -> str:
         """Asks for what a second person has to approve; who asked for it already has the same request."""
         now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
-        for each in self._grants.waiting(by.tenant, now):
+        for each in await self._core.within(self._grants.waiting, by.tenant, now):
             if each.scope == scope:
                 return each.name
         grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
@@ -308,7 +311,7 @@ class Granting:
             now_us=now,
         )
         about = {"grant": grant.name, **about}
-        self._journal.write(by, f"stepup:{kind}:request", Outcome.PERMITTED, claim=claim, about=about)
+        await self._journal.write(by, f"stepup:{kind}:request", Outcome.PERMITTED, claim=claim, about=about)
         what = f"a reset of the factors of {scope.purpose}" if scope.action == RESET else "an excuse"
         self._tell({role}, f"{by.id} asks for {what}: request {grant.name} {_WAITS}")
         return grant.name
@@ -319,11 +322,11 @@ class Granting:
 
     # a second person
 
-    def waiting(self, approver: Principal) -> list[Standing]:
+    async def waiting(self, approver: Principal) -> list[Standing]:
         """What waits for this approver: others' requests that ask for roles they have."""
         return [
             each
-            for each in self._grants.waiting(approver.tenant, self._now_us())
+            for each in await self._core.within(self._grants.waiting, approver.tenant, self._now_us())
             if each.approvers <= approver.roles
             and approver.id != each.scope.actor
             and not (each.scope.action in (RESET, EXCUSE) and approver.id == each.scope.purpose)
@@ -336,7 +339,7 @@ class Granting:
             standing.scope, actor=approver.id, session=approver.session or "", action="approve", rules=()
         )
 
-    def decide(self, approver: Principal, name: str, *, approve: bool, text: str, proof: Proof) -> None:
+    async def decide(self, approver: Principal, name: str, *, approve: bool, text: str, proof: Proof) -> None:
         """Approves or refuses, with the approver's own factor.
 
         Args:
@@ -345,14 +348,14 @@ class Granting:
         Raises:
             AccessDeniedError: it is not theirs to decide, or decided, or their factor does not hold.
         """
-        standing = next((one for one in self.waiting(approver) if one.name == name), None)
+        standing = next((one for one in await self.waiting(approver) if one.name == name), None)
         if standing is None:
             raise AccessDeniedError("Nothing of this name waits for you: it is decided, over, or your own.")
         challenge = self.opened(text, approver)
         if challenge.scope != self.decision_scope(approver, standing):  # S09: a challenge for something else
             raise AccessDeniedError("The challenge is for another request: open this one again.")
         signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        proven = self._prover.prove(approver, proof, signed, None)
+        proven = await self._prover.prove(approver, proof, signed, None)
         now, scope = self._now_us(), standing.scope
         decided = (
             self._grants.approve(name, scope.tenant, approver.id, approver.session or "", now)
@@ -361,13 +364,14 @@ class Granting:
         )
         claims = [proven.take, decided]
         if approve and scope.action == RESET:
-            theirs = [one.id for one in self._factors.of(scope.tenant, scope.purpose)]
+            found = await self._core.within(self._factors.of, scope.tenant, scope.purpose)
+            theirs = [one.id for one in found]
             claims.append(self._factors.remove([one for one in theirs if one in (scope.fields or theirs)]))
             claims.append(self._grants.revoke(scope.tenant, scope.purpose, now))
         kind = {RESET: "factor_reset", EXCUSE: "excuse"}.get(scope.action, "grant")
         about = self._excuse(scope) if scope.action == EXCUSE else {}
         try:
-            self._write(
+            await self._write(
                 approver,
                 f"stepup:{kind}:{'approve' if approve else 'refuse'}",
                 scope,
@@ -375,26 +379,26 @@ class Granting:
                 about={"grant": name, "for": scope.actor, **about, **proven.evidence},
             )
         except ReplayedError:
-            self._prover.refused(approver, proof, "replayed")
+            await self._prover.refused(approver, proof, "replayed")
 
     # afterwards
 
-    def standing(self, actor: Principal, name: str) -> Standing:
+    async def standing(self, actor: Principal, name: str) -> Standing:
         """One of the actor's own grants. Raises NotOnRecordError."""
-        found = self._grants.standing(name, actor.tenant)
+        found = await self._core.within(self._grants.standing, name, actor.tenant)
         if found is None or found.scope.actor != actor.id:
             raise NotOnRecordError("You have no grant of this name.")
         return found
 
-    def revoke(self, by: Principal, actor: str, name: str | None = None) -> None:
+    async def revoke(self, by: Principal, actor: str, name: str | None = None) -> None:
         """Revokes one grant of an actor, or all of them, on every worker at once."""
         claim = self._grants.revoke(by.tenant, actor, self._now_us(), name)
         about = {"for": actor, **({"grant": name} if name else {})}
-        self._journal.write(by, "stepup:grant:revoke", Outcome.PERMITTED, claim=claim, about=about)
+        await self._journal.write(by, "stepup:grant:revoke", Outcome.PERMITTED, claim=claim, about=about)
 
-    def reviewed(self, by: Principal, name: str, finding: str) -> None:
+    async def reviewed(self, by: Principal, name: str, finding: str) -> None:
         """Notes that somebody looked at a grant of a broken glass."""
-        self._journal.write(
+        await self._journal.write(
             by,
             "stepup:break_glass:review",
             Outcome.PERMITTED,
@@ -405,7 +409,7 @@ class Granting:
 
     # inside
 
-    def _write(
+    async def _write(
         self,
         actor: Principal,
         action: str,
@@ -417,7 +421,7 @@ class Granting:
     ) -> None:
         said = {"reason": reason, "ticket": scope.ticket, "fields": ", ".join(scope.fields)}
         try:
-            self._journal.write(
+            await self._journal.write(
                 actor,
                 action,
                 Outcome.PERMITTED,
@@ -433,7 +437,7 @@ class Granting:
             raise
         except PrivguardError as error:
             if error.status < 500:  # it did not hold: that is on record too
-                self._journal.write(
+                await self._journal.write(
                     actor, action, Outcome.DENIED, problem=error.problem, clients=scope.clients,
                     resource=scope.resource, purpose=scope.purpose, about=about,
                 )  # fmt: skip

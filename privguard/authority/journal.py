@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections.abc import Mapping, Sequence
 
-from privguard.errors import AuditUnavailableError
-from privguard.guard import LATE, GuardCore
+from privguard.guard import AsyncGuard, GuardCore
 from privguard.model import AccessEvent, AuditReceipt, Disclosure, Outcome, Principal, SubjectRef
 from privguard.ports import Claim
 
 
 class Journal:
-    """The log, for threads that may wait."""
+    """The log, as the authority writes it."""
 
     def __init__(self, core: GuardCore) -> None:
         self.core = core
+        self._guard = AsyncGuard(core)
 
-    def write(
+    async def write(
         self,
         actor: Principal,
         action: str,
@@ -61,7 +60,4 @@ class Journal:
             detail=tuple((name, text) for name, text in (detail or {}).items() if text),
             about=dict(about or {}),
         )
-        try:
-            return core.submit(event, claim).result(core.deadline_s)
-        except concurrent.futures.TimeoutError:
-            raise AuditUnavailableError(LATE) from None
+        return await self._guard.record(event, claim)

@@ -69,18 +69,20 @@ class Prover:
         self._profile = profile
         self._site = site
         self._pepper = pepper
+        self._within = journal.core.within
 
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of factors in use."""
         return self._profile.kinds
 
-    def methods(self, actor: Principal, need: Obligation | None) -> list[str]:
+    async def methods(self, actor: Principal, need: Obligation | None) -> list[str]:
         """The kinds of factors by which this actor could meet an obligation now."""
-        found = {one.kind for one in self._factors.of(actor.tenant, actor.id) if one.state == "active"}
+        mine = await self._within(self._factors.of, actor.tenant, actor.id)
+        found = {one.kind for one in mine if one.state == "active"}
         return sorted(kind for kind in found if self._suits(kind, need, self.kinds - {"recovery"}))
 
-    def prove(
+    async def prove(
         self,
         actor: Principal,
         proof: Proof,
@@ -98,25 +100,24 @@ class Prover:
         Raises:
             FactorRefusedError: it does not hold; the same whatever is wrong.
         """
-        factor = self._factor(actor, proof)
+        factor = await self._factor(actor, proof)
         usual = self.kinds - {"recovery"}
         if factor is None or not self._suits(factor.kind, need, usual if kinds is None else kinds):  # 1
-            self.refused(actor, proof, "no-such-factor")
-        self.reserve(actor, factor)  # 2
-        proven = self._judge(actor, factor, proof, challenge, need)  # 3
+            await self.refused(actor, proof, "no-such-factor")
+        await self.reserve(actor, factor)  # 2
+        proven = await self._judge(actor, factor, proof, challenge, need)  # 3
         if proven is None:
-            self.refused(actor, proof, "wrong", factor)
+            await self.refused(actor, proof, "wrong", factor)
         return proven
 
-    def _factor(self, actor: Principal, proof: Proof) -> Factor | None:
-        ways = [self._factors.remembered, self._factors.of]  # enrolled meanwhile, on another worker
-        if proof.method == "webauthn":
-            del ways[0]  # its counter tells a copied key, so it is read as it stands
-        for mine in ways:
-            found = next((one for one in mine(actor.tenant, actor.id) if self._fits(one, proof)), None)
-            if found is not None:
-                return found
-        return None
+    async def _factor(self, actor: Principal, proof: Proof) -> Factor | None:
+        # A security key's counter tells a copied one, so it is read as it stands.
+        mine = [] if proof.method == "webauthn" else self._factors.remembered(actor.tenant, actor.id)
+        found = next((one for one in mine if self._fits(one, proof)), None)
+        if found is None:  # not seen before, or enrolled meanwhile on another worker
+            mine = await self._within(self._factors.of, actor.tenant, actor.id)
+            found = next((one for one in mine if self._fits(one, proof)), None)
+        return found
 
     def _fits(self, one: Factor, proof: Proof) -> bool:
         if one.kind != proof.method or one.state != "active" or proof.factor not in ("", one.id):
@@ -129,7 +130,7 @@ class Prover:
         resistant = self._profile.phishing_resistant or (need is not None and need.phishing_resistant)
         return kind in kinds and (kind in ("webauthn", "recovery", "invite") or not resistant)
 
-    def reserve(self, actor: Principal, factor: Factor) -> None:
+    async def reserve(self, actor: Principal, factor: Factor) -> None:
         """Counts a try, on record. Raises FactorRefusedError where there may be none."""
         attempt = self._factors.attempt(
             factor.id,
@@ -138,13 +139,13 @@ class Prover:
             now_us=self._journal.core.clock.now_us(),
         )
         try:
-            self._journal.write(
+            await self._journal.write(
                 actor, "stepup:factor:try", Outcome.INTENT, claim=attempt, about=_about(factor)
             )
         except ThrottledError:
-            self.refused(actor, Proof(factor.kind), "throttled", factor)
+            await self.refused(actor, Proof(factor.kind), "throttled", factor)
 
-    def _judge(
+    async def _judge(
         self, actor: Principal, factor: Factor, proof: Proof, challenge: bytes, need: Obligation | None
     ) -> Proven | None:
         now_us = self._journal.core.clock.now_us()
@@ -155,17 +156,19 @@ class Prover:
                 return None if step is None else Proven("totp", self._factors.proved(factor.id, step), about)
             case "recovery" | "invite":
                 mark = recovery.fingerprint(self._pepper, proof.code)
-                if mark is None or not self._factors.has_code(factor.id, mark.hex()):
+                if mark is None or not await self._within(self._factors.has_code, factor.id, mark.hex()):
                     return None
                 return Proven(factor.kind, self._factors.use_code(factor.id, mark.hex()), about)
             case "code":
                 mark = one_time.code_fingerprint(self._pepper, challenge.hex(), proof.code)
-                if mark is None or self._factors.sent(factor.id, now_us) != mark.hex():
+                if mark is None or await self._within(self._factors.sent, factor.id, now_us) != mark.hex():
                     return None
                 return Proven("code", self._factors.use_sent(factor.id, mark.hex(), now_us), about)
-        return self._judge_key(actor, factor, proof, challenge)
+        return await self._judge_key(actor, factor, proof, challenge)
 
-    def _judge_key(self, actor: Principal, factor: Factor, proof: Proof, challenge: bytes) -> Proven | None:
+    async def _judge_key(
+        self, actor: Principal, factor: Factor, proof: Proof, challenge: bytes
+    ) -> Proven | None:
         from privguard.stepup import webauthn  # loading it takes 0.2 s
 
         try:
@@ -178,17 +181,19 @@ class Prover:
                 hardware=self._profile.phishing_resistant,
             )
         except CounterRegressionError:
-            self.refused(actor, proof, "regressed", factor)
+            await self.refused(actor, proof, "regressed", factor)
         except FactorRefusedError:
             return None
         evidence = {"assertion": msgspec.json.encode(assertion).decode(), "challenge": challenge.hex()}
         return Proven("webauthn", self._factors.counted(factor.id, count), {**_about(factor), **evidence})
 
-    def refused(self, actor: Principal, proof: Proof, why: str, factor: Factor | None = None) -> NoReturn:
+    async def refused(
+        self, actor: Principal, proof: Proof, why: str, factor: Factor | None = None
+    ) -> NoReturn:
         """Says why in the log, and to the caller what all hear. Raises FactorRefusedError."""
         self._factors.forget(actor.tenant, actor.id)
         about = _about(factor) if factor is not None else {"kind": _known(proof.method)}
-        self._journal.write(actor, "stepup:factor:prove", Outcome.DENIED, problem=why, about=about)
+        await self._journal.write(actor, "stepup:factor:prove", Outcome.DENIED, problem=why, about=about)
         raise FactorRefusedError
 
 

@@ -115,6 +115,8 @@ def excuse(
     config: Path, as_json: bool, tenant: str, staff_id: str, cause: str, days: int, reason: str
 ) -> None:
     """Ask that CAUSE count as expected of STAFF for a while; who has [anomaly] excuse_role approves it."""
+    import asyncio
+
     from msgspec.structs import replace
 
     from privguard.bootstrap import open_authority
@@ -123,7 +125,7 @@ def excuse(
     with open_authority(load_settings(config), system_account()) as (authority, who):
         scope = authority.enrolment.scope(replace(who, tenant=tenant), "excuse")
         asked = replace(scope, purpose=staff_id, fields=(cause,), ticket=str(days), reason=reason)
-        name = authority.granting.request_excuse(who, asked)
+        name = asyncio.run(authority.granting.request_excuse(who, asked))
     if as_json:
         click.echo(msgspec.json.encode({"request": name}))
     else:

@@ -135,11 +135,13 @@ def _prepare(folder: Path, port: int, crm_port: int, samples: Any, branch: tuple
 
 def _invitation(folder: Path, name: str) -> str:
     """To enrol a first factor, as ``privguard factor invite`` says it."""
+    import asyncio
+
     from privguard.bootstrap import open_authority
     from privguard.config import load_settings
 
     with open_authority(load_settings(folder / "privguard.toml"), system_account()) as (authority, who):
-        return authority.enrolment.invite(who, name, "default")
+        return asyncio.run(authority.enrolment.invite(who, name, "default"))
 
 
 def _await_watch(log: Path) -> None:

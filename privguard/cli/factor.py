@@ -26,11 +26,13 @@ def factor() -> None:
 @json_option
 def invite(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
     """Say a code, once, by which somebody without a factor enrols the first one within a week."""
+    import asyncio
+
     from privguard.bootstrap import open_authority
     from privguard.config import load_settings
 
     with open_authority(load_settings(config), system_account()) as (authority, who):
-        code = authority.enrolment.invite(who, staff_id, tenant)
+        code = asyncio.run(authority.enrolment.invite(who, staff_id, tenant))
     if as_json:
         click.echo(msgspec.json.encode({"code": code}))
         return
@@ -45,12 +47,14 @@ def invite(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
 @json_option
 def list_(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
     """List somebody's factors; secrets and addresses are not shown."""
+    import asyncio
+
     from privguard.bootstrap import open_authority
     from privguard.config import load_settings
     from privguard.model import Principal
 
     with open_authority(load_settings(config), system_account()) as (authority, _):
-        found = authority.enrolment.mine(Principal(staff_id, tenant=tenant))
+        found = asyncio.run(authority.enrolment.mine(Principal(staff_id, tenant=tenant)))
     for one in found:
         since = datetime.fromtimestamp(one.created_us // 1_000_000, UTC)
         if as_json:
@@ -70,6 +74,8 @@ def list_(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
 @json_option
 def reset(config: Path, as_json: bool, staff_id: str, tenant: str, only: tuple[str, ...]) -> None:
     """Ask that somebody's factors be removed; who has [stepup] reset_role approves it."""
+    import asyncio
+
     from msgspec.structs import replace
 
     from privguard.bootstrap import open_authority
@@ -77,7 +83,9 @@ def reset(config: Path, as_json: bool, staff_id: str, tenant: str, only: tuple[s
 
     with open_authority(load_settings(config), system_account()) as (authority, who):
         scope = authority.enrolment.scope(replace(who, tenant=tenant), "reset")
-        name = authority.granting.request_reset(who, replace(scope, purpose=staff_id, fields=only))
+        name = asyncio.run(
+            authority.granting.request_reset(who, replace(scope, purpose=staff_id, fields=only))
+        )
     if as_json:
         click.echo(msgspec.json.encode({"request": name}))
     else:

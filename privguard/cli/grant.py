@@ -26,13 +26,15 @@ def grant() -> None:
 @config_option
 def revoke(config: Path, staff_id: str, name: str | None, tenant: str) -> None:
     """Revoke somebody's grants, on every worker at once."""
+    import asyncio
+
     from msgspec.structs import replace
 
     from privguard.bootstrap import open_authority
     from privguard.config import load_settings
 
     with open_authority(load_settings(config), system_account()) as (authority, who):
-        authority.granting.revoke(replace(who, tenant=tenant), staff_id, name)
+        asyncio.run(authority.granting.revoke(replace(who, tenant=tenant), staff_id, name))
     click.echo("revoked")
 
 
@@ -68,9 +70,11 @@ def reviews(config: Path, as_json: bool) -> None:
 @config_option
 def reviewed(config: Path, name: str, finding: str) -> None:
     """Note that a grant of a broken glass was looked at."""
+    import asyncio
+
     from privguard.bootstrap import open_authority
     from privguard.config import load_settings
 
     with open_authority(load_settings(config), system_account()) as (authority, who):
-        authority.granting.reviewed(who, name, finding)
+        asyncio.run(authority.granting.reviewed(who, name, finding))
     click.echo("noted")

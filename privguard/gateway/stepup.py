@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -28,6 +28,7 @@ from privguard.errors import (
 from privguard.gateway.own import PREFIX, problem
 from privguard.model import Principal
 from privguard.ports import IdentityProvider
+from privguard.stepup import webauthn as _loaded  # noqa: F401  # takes 0.2 s: before anybody waits for it
 from privguard.stepup.factor import Factor, Proof
 from privguard.stepup.grant import Scope
 from privguard.store.grants import Standing
@@ -37,6 +38,7 @@ FLOOR_S: Final = 0.25
 """No refusal of a factor comes sooner, whatever was wrong with it."""
 MAX_BODY: Final = 65_536
 T = TypeVar("T")
+Work = Callable[..., Awaitable[object]]
 
 
 class GrantBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,23 +110,23 @@ class Desk:
         return await self._identity.identify(read_target(request.scope), request.scope["headers"], body)
 
     async def answer(
-        self, request: Request, kind: type[T], work: Callable[[Principal, T], Response]
+        self, request: Request, kind: type[T], work: Callable[[Principal, T], Awaitable[Response]]
     ) -> Response:
-        """Runs work that may block, for who asks and what they say."""
+        """Does work for who asks and what they say."""
         try:
             body = await read_body(request)
             actor = await self.who(request, body)
             said = kind() if kind is _Nothing else read(body, kind)
-            return await judged(lambda: work(actor, said))
+            return await judged(work(actor, said))
         except Exception as error:  # noqa: BLE001  # bad input never gives a 500
             return problem(contained(error))
 
 
-async def judged(work: Callable[[], T]) -> T:
-    """Runs work that may block; a refused factor is refused no sooner than ``FLOOR_S`` after the call."""
+async def judged(work: Awaitable[T]) -> T:
+    """Awaits work; a refused factor is refused no sooner than ``FLOOR_S`` after the call."""
     began = time.monotonic()
     try:
-        return await asyncio.to_thread(work)
+        return await work
     except FactorRefusedError:
         await asyncio.sleep(max(0.0, began + FLOOR_S - time.monotonic()))
         raise
@@ -188,17 +190,15 @@ def add_stepup(
         kept = {"cache-control": "no-store", **headers}
         return Response(msgspec.json.encode(value), status, kept, media_type="application/json")
 
-    def route(
-        method: str, path: str, kind: type[T], status: int = 200
-    ) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    def route(method: str, path: str, kind: type[T], status: int = 200) -> Callable[[Work], Work]:
         """A route whose work gets who asks, what they say, and what the path names."""
 
-        def add(work: Callable[..., object]) -> Callable[..., object]:
+        def add(work: Work) -> Work:
             async def endpoint(request: Request) -> Response:
                 named = tuple(request.path_params.values())
 
-                def run(actor: Principal, said: T) -> Response:
-                    value = work(actor, said, *named)
+                async def run(actor: Principal, said: T) -> Response:
+                    value = await work(actor, said, *named)
                     return value if isinstance(value, Response) else reply(value, status)
 
                 if method == "GET":
@@ -213,10 +213,10 @@ def add_stepup(
         return add
 
     @route("POST", "challenges", ChallengeBody)
-    def challenge(actor: Principal, said: ChallengeBody) -> object:
+    async def challenge(actor: Principal, said: ChallengeBody) -> object:
         """A challenge for one's own factors, or for a decision."""
         if said.action == "decide":
-            waiting = {each.name: each for each in granting.waiting(actor)}
+            waiting = {each.name: each for each in await granting.waiting(actor)}
             if said.name not in waiting:
                 raise AccessDeniedError("Nothing of this name waits for you.")
             scope = granting.decision_scope(actor, waiting[said.name])
@@ -224,56 +224,60 @@ def add_stepup(
             scope = enrolment.scope(actor, said.action)
         else:
             raise MalformedRequestError("action is add, remove or decide.")
-        return granting.describe_own(scope, actor)
+        return await granting.describe_own(scope, actor)
 
     @route("POST", "options", OptionsBody)
-    def options(actor: Principal, said: OptionsBody) -> object:
+    async def options(actor: Principal, said: OptionsBody) -> object:
         """What a method needs first: a WebAuthn key's options, or a code that is sent."""
         if said.method == "code":
-            enrolment.send_code(actor, said.challenge_id, said.factor)
+            await enrolment.send_code(actor, said.challenge_id, said.factor)
             return {"sent": True}
-        return Response(enrolment.assertion_options(actor, said.challenge_id), media_type="application/json")
+        return Response(
+            await enrolment.assertion_options(actor, said.challenge_id), media_type="application/json"
+        )
 
     @route("POST", "grants", GrantBody)
-    def issue(actor: Principal, said: GrantBody) -> object:
+    async def issue(actor: Principal, said: GrantBody) -> object:
         """Meets a challenge: 201 with the grant, or 202 where somebody has to approve it."""
-        made = granting.issue(actor, said.challenge_id, said.proof, reason=said.reason, ticket=said.ticket)
+        made = await granting.issue(
+            actor, said.challenge_id, said.proof, reason=said.reason, ticket=said.ticket
+        )
         return reply(issued_view(made), 202 if made.waits else 201)
 
     @route("GET", "grants/{name}", _Nothing)
-    def standing(actor: Principal, _said: object, name: str) -> object:
+    async def standing(actor: Principal, _said: object, name: str) -> object:
         """How a grant of one's own stands: 202 while it waits."""
-        found = granting.standing(actor, name)
+        found = await granting.standing(actor, name)
         state = found.state(clock())
         return reply({"state": state, "reads": found.reads_left}, 202 if state == "pending" else 200)
 
     @route("DELETE", "grants/{name}", _Nothing)
-    def revoke(actor: Principal, _said: object, name: str) -> object:
+    async def revoke(actor: Principal, _said: object, name: str) -> object:
         """Gives a grant back."""
-        granting.standing(actor, name)
-        granting.revoke(actor, actor.id, name)
+        await granting.standing(actor, name)
+        await granting.revoke(actor, actor.id, name)
         return {"state": "revoked"}
 
     @route("GET", "approvals", _Nothing)
-    def approvals(actor: Principal, _said: object) -> object:
+    async def approvals(actor: Principal, _said: object) -> object:
         """What waits for whoever asks, with its scope in full."""
-        return {"approvals": [waiting_view(each) for each in granting.waiting(actor)]}
+        return {"approvals": [waiting_view(each) for each in await granting.waiting(actor)]}
 
     @route("POST", "approvals/{name}", DecisionBody)
-    def decide(actor: Principal, said: DecisionBody, name: str) -> object:
+    async def decide(actor: Principal, said: DecisionBody, name: str) -> object:
         """Approves or refuses, with one's own factor."""
-        granting.decide(actor, name, approve=said.approve, text=said.challenge_id, proof=said.proof)
+        await granting.decide(actor, name, approve=said.approve, text=said.challenge_id, proof=said.proof)
         return {"state": "approved" if said.approve else "refused"}
 
     @route("GET", "factors", _Nothing)
-    def factors(actor: Principal, _said: object) -> object:
+    async def factors(actor: Principal, _said: object) -> object:
         """One's own factors."""
-        return {"factors": [_listed(each) for each in enrolment.mine(actor)]}
+        return {"factors": [_listed(each) for each in await enrolment.mine(actor)]}
 
     @route("POST", "factors", FactorBody, 201)
-    def begin(actor: Principal, said: FactorBody) -> object:
+    async def begin(actor: Principal, said: FactorBody) -> object:
         """Begins to add a factor."""
-        return enrolment.begin(
+        return await enrolment.begin(
             actor,
             said.kind,
             label=said.label,
@@ -283,28 +287,30 @@ def add_stepup(
         )
 
     @route("POST", "factors/{name}", ConfirmBody)
-    def confirm(actor: Principal, said: ConfirmBody, name: str) -> object:
+    async def confirm(actor: Principal, said: ConfirmBody, name: str) -> object:
         """Confirms a factor by its first use."""
         answer = msgspec.json.encode(said.attestation).decode()
-        enrolment.confirm(actor, name, code=said.code, answer=answer)
+        await enrolment.confirm(actor, name, code=said.code, answer=answer)
         return {"state": "active"}
 
     @route("POST", "resets", ResetBody, 202)
-    def reset(actor: Principal, _said: ResetBody) -> object:
+    async def reset(actor: Principal, _said: ResetBody) -> object:
         """Asks for the reset of one's own factors, by who lost them."""
-        return {"request": enrolment.ask_reset(actor), "expires_in": APPROVE_S}
+        return {"request": await enrolment.ask_reset(actor), "expires_in": APPROVE_S}
 
     @route("DELETE", "factors/{name}", ProofBody)
-    def remove(actor: Principal, said: ProofBody, name: str) -> object:
+    async def remove(actor: Principal, said: ProofBody, name: str) -> object:
         """Removes a factor, proved by one that is there."""
-        enrolment.remove(actor, name, text=said.challenge_id, proof=said.proof)
+        await enrolment.remove(actor, name, text=said.challenge_id, proof=said.proof)
         return {"state": "removed"}
 
 
-async def _asked(desk: Desk, request: Request, work: Callable[[Principal, Any], Response]) -> Response:
+async def _asked(
+    desk: Desk, request: Request, work: Callable[[Principal, Any], Awaitable[Response]]
+) -> Response:
     try:
         actor = await desk.who(request, b"")
-        return await asyncio.to_thread(work, actor, None)
+        return await work(actor, None)
     except Exception as error:  # noqa: BLE001  # bad input never gives a 500
         return problem(contained(error))
 

@@ -65,11 +65,12 @@ class Factors:
         self._known: dict[tuple[str, str], list[Factor]] = {}
 
     def remembered(self, tenant: str, actor: str) -> list[Factor]:
-        """The actor's factors as this process saw them last, to be tried: a try asks whether one is there.
+        """The actor's factors as this process saw them last, if it did; never blocks.
 
-        Reading and unsealing them takes longer than all else of a proof.
+        They will do to be tried, since a try asks whether the factor is there; reading and unsealing them
+        takes longer than all else of a proof.
         """
-        return self._known.get((tenant, actor)) or self.of(tenant, actor)
+        return self._known.get((tenant, actor), [])
 
     def forget(self, tenant: str, actor: str) -> None:
         """Sees to it that they are read again."""

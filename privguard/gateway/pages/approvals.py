@@ -21,10 +21,10 @@ _DONE: Final = ("approved", "refused")
 def listed(front: Front, granting: Granting, _enrolment: Enrolment) -> Page:
     """``approvals``"""
 
-    def show(visit: Visit) -> Response:
+    async def show(visit: Visit) -> Response:
         done = visit.query.get("done", "")
         said = replace(visit, notice=f"approvals.done.{done}" if done in _DONE else "")
-        waiting = [(each, clients_of(each.scope)) for each in granting.waiting(visit.actor)]
+        waiting = [(each, clients_of(each.scope)) for each in await granting.waiting(visit.actor)]
         return front.page(said, "approvals.html", waiting=waiting)
 
     return Page(show)
@@ -33,29 +33,29 @@ def listed(front: Front, granting: Granting, _enrolment: Enrolment) -> Page:
 def decide(front: Front, granting: Granting, enrolment: Enrolment) -> Page:
     """``approvals/decide?name=``"""
 
-    def find(visit: Visit) -> Standing:
-        for each in granting.waiting(visit.actor):
+    async def find(visit: Visit) -> Standing:
+        for each in await granting.waiting(visit.actor):
             if each.name == visit.said("name"):
                 return each
         raise AccessDeniedError("Nothing of this name waits for you: it is decided, over, or your own.")
 
-    def show(visit: Visit) -> Response:
-        each = find(visit)
+    async def show(visit: Visit) -> Response:
+        each = await find(visit)
         scope = granting.decision_scope(visit.actor, each)
-        told = granting.describe_own(scope, visit.actor)
+        told = await granting.describe_own(scope, visit.actor)
         text = again(visit) or str(told["challenge_id"])
-        usable = ways(enrolment, visit, text, told["methods"])  # type: ignore[arg-type]
+        usable = await ways(enrolment, visit, text, told["methods"])  # type: ignore[arg-type]
         clients = clients_of(each.scope)
         return front.page(visit, "decide.html", each=each, clients=clients, ways=usable)
 
-    def act(visit: Visit) -> Response:
+    async def act(visit: Visit) -> Response:
         text = visit.form.get("challenge", "")
-        if sent(enrolment, visit, text):
-            return show(replace(visit, notice="proof.sent"))
+        if await sent(enrolment, visit, text):
+            return await show(replace(visit, notice="proof.sent"))
         choice = visit.form.get("approve", "")
         if choice not in ("yes", "no"):
             raise UnsaidError("unsaid.choice")
-        granting.decide(
+        await granting.decide(
             visit.actor, visit.said("name"), approve=choice == "yes", text=text, proof=proof_of(visit)
         )
         return front.done(visit, "approvals", "approved" if choice == "yes" else "refused")

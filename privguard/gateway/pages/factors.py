@@ -21,10 +21,10 @@ _DONE: Final = ("added", "removed", "asked")
 def listed(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
     """``factors``"""
 
-    def show(visit: Visit) -> Response:
+    async def show(visit: Visit) -> Response:
         done = visit.query.get("done", "")
         said = replace(visit, notice=f"factors.done.{done}" if done in _DONE else "")
-        return front.page(said, "factors.html", mine=enrolment.mine(visit.actor), kinds=enrolment.kinds)
+        return front.page(said, "factors.html", mine=await enrolment.mine(visit.actor), kinds=enrolment.kinds)
 
     return Page(show)
 
@@ -32,21 +32,21 @@ def listed(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
 def add(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
     """``factors/add?kind=``"""
 
-    def show(visit: Visit) -> Response:
+    async def show(visit: Visit) -> Response:
         kind = _kind(enrolment, visit)
-        return front.page(visit, "add.html", kind=kind, ways=_ways(enrolment, visit, "add"))
+        return front.page(visit, "add.html", kind=kind, ways=await _ways(enrolment, visit, "add"))
 
-    def act(visit: Visit) -> Response:
+    async def act(visit: Visit) -> Response:
         kind, text = _kind(enrolment, visit), visit.form.get("challenge", "")
-        if sent(enrolment, visit, text):
-            return show(replace(visit, notice="proof.sent"))
-        begun = enrolment.begin(
+        if await sent(enrolment, visit, text):
+            return await show(replace(visit, notice="proof.sent"))
+        begun = await enrolment.begin(
             visit.actor,
             kind,
             label=visit.form.get("label", ""),
             address=visit.form.get("address", ""),
             text=text,
-            proof=_proof(enrolment, visit),
+            proof=await _proof(enrolment, visit),
         )
         if begun.codes:
             return front.page(visit, "codes.html", codes=begun.codes)
@@ -58,20 +58,20 @@ def add(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
 def confirm(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
     """``factors/confirm``: reached by the form of ``factors/add`` alone."""
 
-    def show(visit: Visit) -> Response:
+    async def show(visit: Visit) -> Response:
         kind = _kind(enrolment, visit)
         begun = Begun(visit.form.get("id", ""), kind, options=visit.form.get("options", ""))
         if not begun.id:
             raise NotOnRecordError("No factor waits to be confirmed: begin again.")
         return front.page(visit, "confirm.html", begun=begun, picture="")
 
-    def act(visit: Visit) -> Response:
+    async def act(visit: Visit) -> Response:
         kind = _kind(enrolment, visit)
         answer = visit.form.get("attestation", "") if kind == "webauthn" else ""
         code = "" if kind == "webauthn" else proof_of(visit).code
         if answer:
             answer_of(answer)
-        enrolment.confirm(visit.actor, visit.form.get("id", ""), code=code, answer=answer or "{}")
+        await enrolment.confirm(visit.actor, visit.form.get("id", ""), code=code, answer=answer or "{}")
         return front.done(visit, "factors", "added")
 
     return Page(show, act)
@@ -80,17 +80,19 @@ def confirm(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
 def remove(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
     """``factors/remove?factor=``"""
 
-    def show(visit: Visit) -> Response:
-        one = next((each for each in enrolment.mine(visit.actor) if each.id == visit.said("factor")), None)
+    async def show(visit: Visit) -> Response:
+        one = next(
+            (each for each in await enrolment.mine(visit.actor) if each.id == visit.said("factor")), None
+        )
         if one is None:
             raise NotOnRecordError("You have no factor of this name.")
-        return front.page(visit, "remove.html", one=one, ways=_ways(enrolment, visit, "remove"))
+        return front.page(visit, "remove.html", one=one, ways=await _ways(enrolment, visit, "remove"))
 
-    def act(visit: Visit) -> Response:
+    async def act(visit: Visit) -> Response:
         text = visit.form.get("challenge", "")
-        if sent(enrolment, visit, text):
-            return show(replace(visit, notice="proof.sent"))
-        enrolment.remove(visit.actor, visit.said("factor"), text=text, proof=proof_of(visit))
+        if await sent(enrolment, visit, text):
+            return await show(replace(visit, notice="proof.sent"))
+        await enrolment.remove(visit.actor, visit.said("factor"), text=text, proof=proof_of(visit))
         return front.done(visit, "factors", "removed")
 
     return Page(show, act)
@@ -99,11 +101,11 @@ def remove(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
 def lost(front: Front, _granting: Granting, enrolment: Enrolment) -> Page:
     """``factors/lost``: who has none left asks that they be reset."""
 
-    def show(visit: Visit) -> Response:
-        return front.page(visit, "lost.html", mine=enrolment.mine(visit.actor))
+    async def show(visit: Visit) -> Response:
+        return front.page(visit, "lost.html", mine=await enrolment.mine(visit.actor))
 
-    def act(visit: Visit) -> Response:
-        enrolment.ask_reset(visit.actor)
+    async def act(visit: Visit) -> Response:
+        await enrolment.ask_reset(visit.actor)
         return front.done(visit, "factors", "asked")
 
     return Page(show, act)
@@ -116,15 +118,15 @@ def _kind(enrolment: Enrolment, visit: Visit) -> str:
     return kind
 
 
-def _ways(enrolment: Enrolment, visit: Visit, action: str) -> Ways:
+async def _ways(enrolment: Enrolment, visit: Visit, action: str) -> Ways:
     text = again(visit) or enrolment.challenge(visit.actor, action)
-    vouched = action == "add" and enrolment.vouched(visit.actor)
-    return ways(enrolment, visit, text, enrolment.proofs(visit.actor, action), optional=vouched)
+    vouched = action == "add" and await enrolment.vouched(visit.actor)
+    return await ways(enrolment, visit, text, await enrolment.proofs(visit.actor, action), optional=vouched)
 
 
-def _proof(enrolment: Enrolment, visit: Visit) -> Proof | None:
+async def _proof(enrolment: Enrolment, visit: Visit) -> Proof | None:
     said = visit.form.get("code") or visit.form.get("assertion")
-    return None if not said and enrolment.vouched(visit.actor) else proof_of(visit)
+    return None if not said and await enrolment.vouched(visit.actor) else proof_of(visit)
 
 
 def _picture(begun: Begun) -> str:

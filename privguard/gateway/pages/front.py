@@ -7,7 +7,7 @@ was typed, codes excepted; where that page cannot be shown either, on a page of 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -81,10 +81,10 @@ class Visit(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """Shows itself, and acts on its form; both may block."""
+    """Shows itself, and acts on its form."""
 
-    show: Callable[[Visit], Response]
-    act: Callable[[Visit], Response] | None = None
+    show: Callable[[Visit], Awaitable[Response]]
+    act: Callable[[Visit], Awaitable[Response]] | None = None
 
 
 class Front:
@@ -113,7 +113,7 @@ class Front:
         words = _words(request)
         try:
             visit = await self._visit(request, words, b"")
-            return self._kept(request, await judged(lambda: page.show(visit)))
+            return self._kept(request, await judged(page.show(visit)))
         except UnauthenticatedError as error:
             if self._login:
                 target = quote(_target(request), safe="")
@@ -131,11 +131,11 @@ class Front:
             return self._error(words, contained(error), request.query_params)
         act = page.act or page.show
         try:
-            return await judged(lambda: act(visit))
+            return await judged(act(visit))
         except Exception as error:  # noqa: BLE001  # bad input never gives a 500
             refused = contained(error)
         try:
-            again = await judged(lambda: page.show(replace(visit, error=refused)))
+            again = await judged(page.show(replace(visit, error=refused)))
         except Exception:  # noqa: BLE001  # nor does a page that cannot be shown again
             return self._error(words, refused, request.query_params)
         again.status_code = refused.status

@@ -42,18 +42,18 @@ class Ways(Struct, frozen=True):
         return not (self.codes or self.key or self.optional)
 
 
-def ways(
+async def ways(
     enrolment: Enrolment, visit: Visit, challenge: str, kinds: Collection[str], *, optional: bool = False
 ) -> Ways:
     """The actor's ways to meet a challenge by a factor of these kinds."""
-    mine = [one for one in enrolment.mine(visit.actor) if one.state == "active" and one.kind in kinds]
+    mine = [one for one in await enrolment.mine(visit.actor) if one.state == "active" and one.kind in kinds]
     codes = [Way(f"{one.kind}:{one.id}", one.kind, one.data.label) for one in mine if one.kind != "webauthn"]
     codes += [Way("invite:", "invite", "")] if "invite" in kinds else []
     keys = any(one.kind == "webauthn" for one in mine)
     return Ways(
         challenge,
         tuple(sorted(codes, key=lambda way: way.kind == "recovery")),
-        enrolment.assertion_options(visit.actor, challenge) if keys else "",
+        await enrolment.assertion_options(visit.actor, challenge) if keys else "",
         tuple(one for one in mine if one.kind == "code"),
         optional,
     )
@@ -79,11 +79,11 @@ def answer_of(text: str) -> dict[str, Any]:
     raise MalformedRequestError("The browser's answer for the key is not JSON.")
 
 
-def sent(enrolment: Enrolment, visit: Visit, challenge: str) -> bool:
+async def sent(enrolment: Enrolment, visit: Visit, challenge: str) -> bool:
     """Sends a code, where that is what the form asks for."""
     if "send" not in visit.form:
         return False
-    enrolment.send_code(visit.actor, challenge, visit.form["send"])
+    await enrolment.send_code(visit.actor, challenge, visit.form["send"])
     return True
 
 

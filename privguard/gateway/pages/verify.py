@@ -19,11 +19,11 @@ _IN_WORDS = ("reason", "ticket")
 def start_or_verify(front: Front, granting: Granting, enrolment: Enrolment) -> Page:
     """``/_privguard/stepup/``: with a challenge its page, else the start page."""
 
-    def show(visit: Visit) -> Response:
+    async def show(visit: Visit) -> Response:
         text = visit.said("challenge")
         if not text:
-            return front.page(visit, "start.html", waiting=len(granting.waiting(visit.actor)))
-        asked = granting.asked(visit.actor, text)
+            return front.page(visit, "start.html", waiting=len(await granting.waiting(visit.actor)))
+        asked = await granting.asked(visit.actor, text)
         missing = {each.kind: each.detail for each in asked.terms.missing}
         return front.page(
             visit,
@@ -34,18 +34,18 @@ def start_or_verify(front: Front, granting: Granting, enrolment: Enrolment) -> P
             clients=clients_of(asked.challenge.scope),
             say={kind: visit.words.detail(missing[kind]) for kind in _IN_WORDS if kind in missing},
             unmet=[f"{kind}: {detail}" for kind, detail in missing.items() if kind not in _IN_WORDS],
-            ways=_ways(enrolment, visit, asked, text),
+            ways=await _ways(enrolment, visit, asked, text),
             return_to=_return_to(visit),
         )
 
-    def act(visit: Visit) -> Response:
+    async def act(visit: Visit) -> Response:
         text, back = visit.said("challenge"), _return_to(visit)
-        asked = granting.asked(visit.actor, text)
-        if sent(enrolment, visit, text):
-            return show(replace(visit, notice="proof.sent"))
+        asked = await granting.asked(visit.actor, text)
+        if await sent(enrolment, visit, text):
+            return await show(replace(visit, notice="proof.sent"))
         if any(each.kind == "reason" for each in asked.terms.missing) and not visit.form.get("reason"):
             raise UnsaidError("unsaid.reason")
-        made = granting.issue(
+        made = await granting.issue(
             visit.actor,
             text,
             proof_of(visit) if asked.terms.factor is not None else None,
@@ -57,8 +57,8 @@ def start_or_verify(front: Front, granting: Granting, enrolment: Enrolment) -> P
     return Page(show, act)
 
 
-def _ways(enrolment: Enrolment, visit: Visit, asked: Asked, text: str) -> Ways | None:
-    return ways(enrolment, visit, text, asked.methods) if asked.terms.factor is not None else None
+async def _ways(enrolment: Enrolment, visit: Visit, asked: Asked, text: str) -> Ways | None:
+    return await ways(enrolment, visit, text, asked.methods) if asked.terms.factor is not None else None
 
 
 def _told(made: Issued) -> str:
