@@ -85,7 +85,7 @@ def test_l09_reads_that_hang_are_refused_in_time_and_hold_up_nobody(
 
 
 def test_s03_of_many_at_once_on_one_loop_one_code_is_used_once(proving: Proving) -> None:
-    async def run() -> list[None | BaseException]:
+    async def run() -> list[BaseException | None]:
         await proving.enrol()
         return await asyncio.gather(*(proving.prove() for _ in range(16)), return_exceptions=True)
 
