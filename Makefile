@@ -6,7 +6,7 @@ STAMP := .venv/.ready
 # Without compiled modules each start of a process costs four seconds instead of one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test soak check bench lock clean
+.PHONY: setup demo test soak fuzz check bench lock clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,12 @@ test: setup
 soak: setup
 	@$(BIN)/python -m pytest -m slow --timeout 3600 $(ARGS)
 
+# Nightly: atheris looks for bytes that a reader of proofs, notes or bundles neither takes nor refuses; ten
+# minutes a reader (ARGS="--seconds 60 note").
+fuzz: setup
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r tests/fuzz/requirements.lock
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 check: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -43,6 +49,8 @@ lock:
 	@test -x $(BIN)/uv || $(MAKE) setup
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile --group fuzz --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file tests/fuzz/requirements.lock
 
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
