@@ -11,7 +11,7 @@ from privguard.model import PUBLIC, ClassSpec, FieldSpec, ResourceShape
 from privguard.policy import notation
 from privguard.policy.conditions import parse
 from privguard.policy.decide import Policy
-from privguard.policy.document import ClassDef, Document, FieldDef, PolicyFile, ResourceDef
+from privguard.policy.document import ClassDef, Document, FieldDef, PolicyFile, ResourceDef, given
 from privguard.policy.effects import compile_effects
 from privguard.policy.lint import lint
 from privguard.policy.references import known_purposes
@@ -33,12 +33,12 @@ def compile_policy(document: Document) -> Policy:
     content = document.content
     classes = {name: _class(name, spec) for name, spec in content.classes.items()} | {PUBLIC.name: PUBLIC}
     requirements = Requirements()
-    glass = content.break_glass
+    glass = given(content.break_glass)
     return Policy(
         document,
         shapes={name: _shape(name, spec, content, classes) for name, spec in content.resources.items()},
         rules=[compile_rule(rule, requirements) for rule in content.rules],
-        emergency=None if glass is UNSET else compile_break_glass(glass, requirements),
+        emergency=compile_break_glass(glass, requirements) if glass else None,
         effects=compile_effects(content.anomaly, requirements),
         relations={name: parse(text) for name, text in content.relations.items()},
         router=Router(governed(content), [notation.template(text) for text in content.passthrough]),
@@ -49,7 +49,7 @@ def compile_policy(document: Document) -> Policy:
 def _class(name: str, spec: ClassDef) -> ClassSpec:
     return ClassSpec(
         name=name,
-        level="" if spec.level is UNSET else spec.level,
+        level=given(spec.level) or "",
         mask=notation.mask(spec.mask),
         search=spec.search,
         sort=spec.sort,
@@ -64,19 +64,19 @@ def _shape(
     defaults = content.defaults
     return ResourceShape(
         name=name,
-        kind=name if spec.subject is UNSET else spec.subject,
+        kind=given(spec.subject) or name,
         records=spec.records,
         # A body that is one field as a whole has its media type as its path, so that rulings have its view.
         fields=tuple(
             _field(path, field, classes) for path, field in (*spec.fields.items(), *spec.media.items())
         ),
-        id="id" if spec.id is UNSET else spec.id,
-        tier=None if spec.tier is UNSET else spec.tier,
+        id=given(spec.id) or "id",
+        tier=given(spec.tier),
         envelope=tuple(spec.envelope.items()),
         params=tuple((key, (m,) if isinstance(m, str) else m) for key, m in spec.params.items()),
         media=tuple((media, classes[cls]) for media, cls in spec.media.items()),
         withheld_as=defaults.withheld_as or "null",
-        unknown_params=defaults.unknown_params if spec.unknown_params is UNSET else spec.unknown_params,
+        unknown_params=given(spec.unknown_params) or defaults.unknown_params,
         columns=tuple(spec.columns.items()),
         below=len(notation.template(spec.below).parts) if spec.below else 0,
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from privguard.errors import AccessDeniedError, PurposeRequiredError
 from privguard.model import AccessPlan, AccessRequest, Principal, ResourceShape, Route, Verb
 from privguard.policy.candidates import Candidates
 from privguard.policy.conditions import Condition, attribute
-from privguard.policy.document import BreakGlassDef, BudgetDef, Document, StatementDef
+from privguard.policy.document import BudgetDef, Document, given
 from privguard.policy.effects import Effect
 from privguard.policy.plan import CompiledPlan
 from privguard.policy.refuse import Refusal, refusal, unknown_field
@@ -87,20 +87,17 @@ class Policy:
         self.relations = relations
         self.purposes = frozenset(purposes)
         self.roles = frozenset(role for rule in self.rules for role in rule.roles or ())
-        self.default_purpose = _given(content.defaults.purpose)
+        self.default_purpose = given(content.defaults.purpose)
         self.budgets: Mapping[str, BudgetDef] = content.budgets
         self._limits: dict[frozenset[str], tuple[tuple[str, int], ...]] = {}
-        self.break_glass: BreakGlassDef | None = None if content.break_glass is UNSET else content.break_glass
-        self.statement: StatementDef | None = None if content.statement is UNSET else content.statement
+        self.break_glass = given(content.break_glass)
+        self.statement = given(content.statement)
         self.effects = effects
         self.honey = {kind: frozenset(ids) for kind, ids in content.anomaly.honey.items()}
         self.related: Mapping[str, str] = content.anomaly.relations
         self.match = router.match
         self.is_passthrough = router.is_passthrough
         self._narrow = {name: resource.narrow for name, resource in content.resources.items()}
-        self._askable = frozenset(
-            name for shape in shapes.values() for spec in shape.fields for name in (spec.path, spec.cls.name)
-        )
         self._scopes: dict[tuple[frozenset[str], str, Verb, str, bool], Scope] = {}
 
     def rule(self, rule_id: str) -> Rule:
@@ -279,7 +276,3 @@ def _inside(shapes: Mapping[str, ResourceShape], resource: str) -> Collection[st
                 found[spec.nested] = None
                 queue.append(spec.nested)
     return found
-
-
-def _given(value: str | UnsetType) -> str | None:
-    return None if value is UNSET else value

@@ -6,7 +6,7 @@ from them. Everything here is as written; ``compile`` turns it into what decides
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -44,6 +44,14 @@ MaskDef = Annotated[
     str | dict[str, Argument | dict[str, Argument]],
     Meta(description="A masking operator: its name, or {name: {argument: value}}, or {name: value}."),
 ]
+
+
+T = TypeVar("T")
+
+
+def given(value: T | UnsetType) -> T | None:
+    """What a key says; None where it is left out."""
+    return None if isinstance(value, UnsetType) else value
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -187,6 +195,16 @@ class ResourceDef(Part, frozen=True, kw_only=True):
         Meta(description="Field path and class; a field not named here is withheld."),
     ]
     description: str = ""
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of its fields, and of its bodies that are one field."""
+        return [*filter(None, map(class_of, self.fields.values())), *self.media.values()]
+
+
+def class_of(field: str | FieldDef) -> str | None:
+    """The class of a field; None for a nested record."""
+    return field if isinstance(field, str) else field.cls or None
 
 
 class Show(Part, frozen=True, kw_only=True):

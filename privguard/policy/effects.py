@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from privguard.errors import AccessDeniedError, PurposeRequiredError
 from privguard.model import AccessRequest, Principal, Verb
-from privguard.policy.document import AnomalyDef, EffectDef
+from privguard.policy.document import AnomalyDef, EffectDef, given
 from privguard.policy.refuse import demanded
 from privguard.policy.requirements import Requirements, merge
 from privguard.policy.rules import Rule
@@ -60,14 +60,7 @@ def _effect(level: str, written: EffectDef, requirements: Requirements) -> Effec
     rule = Rule(
         id=PREFIX + level,
         effect="gate",
-        views={},
-        withholds=None,
-        roles=None,
-        resources=None,
         actions=frozenset(Verb),
-        purposes=None,
-        relation=None,
-        tiers=None,
-        requires=requirements.of(None if written.require is UNSET else written.require, reveal=False),
+        requires=requirements.of(given(written.require), reveal=False),
     )
-    return Effect(rule, written.purpose, written.deny, () if written.alert is UNSET else written.alert)
+    return Effect(rule, written.purpose, written.deny, given(written.alert) or ())

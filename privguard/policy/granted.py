@@ -30,6 +30,7 @@ class GrantedPlan:
         self.export = granted.export
         self._plain = plain
         self._granted = granted
+        self._else = granted if plain is None else plain
         self._here = here
         own = () if here is not None else (self.shape.id,)
         self.reads = tuple(dict.fromkeys((*own, *granted.reads, *(plain.reads if plain is not None else ()))))
@@ -53,12 +54,12 @@ class GrantedPlan:
 
     def strongest(self) -> tuple[FieldView, ...]:
         """For each field the strongest view that any record could give this actor."""
-        both = zip(self._granted.strongest(), self._of_plain("strongest"), strict=True)
+        both = zip(self._granted.strongest(), self._else.strongest(), strict=True)
         return tuple(max(pair, key=_view) for pair in both)
 
     def weakest(self) -> tuple[FieldView, ...]:
         """For each field the weakest view that any permitted record gives."""
-        both = zip(self._granted.weakest(), self._of_plain("weakest"), strict=True)
+        both = zip(self._granted.weakest(), self._else.weakest(), strict=True)
         return tuple(min(pair, key=_view) for pair in both)
 
     def nested(self, resource: str) -> AccessPlan:
@@ -77,11 +78,6 @@ class GrantedPlan:
             return self._here
         own = values[0]
         return type(own) in (str, int) and (self.shape.kind, str(own)) in actor.granted
-
-    def _of_plain(self, which: str) -> tuple[FieldView, ...]:
-        """Of the plan without the grant, where there is one: else the same as with it."""
-        plan = self._granted if self._plain is None else self._plain
-        return plan.strongest() if which == "strongest" else plan.weakest()
 
 
 def _view(field: FieldView) -> View:

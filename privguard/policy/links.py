@@ -29,8 +29,8 @@ from typing import Final
 
 from privguard.model import Mask, Verb
 from privguard.policy import notation
-from privguard.policy.document import Document, FieldDef, PolicyFile, Show
-from privguard.policy.references import Finding, known_roles
+from privguard.policy.document import FieldDef, PolicyFile, Show, class_of
+from privguard.policy.references import Wrong, known_roles
 from privguard.policy.rules import SHOWN
 
 ALL: Final = 99
@@ -55,11 +55,10 @@ LEAVES: Final = {
 """Characters of the value that a mask leaves; ``partial`` says so itself."""
 
 
-def revealing_links(document: Document) -> Iterator[Finding]:
+def revealing_links(content: PolicyFile) -> Iterator[Wrong]:
     """Linked classes that some role sees in views that leave too much."""
-    content = document.content
     pairs = [
-        (name, link, document.where("classes", name, "links", number))
+        (name, link, ("classes", name, "links", number))
         for name, cls in content.classes.items()
         for number, link in enumerate(cls.links)
         if link in content.classes
@@ -67,13 +66,13 @@ def revealing_links(document: Document) -> Iterator[Finding]:
     if not pairs:
         return
     kinds = dict.fromkeys(resource.subject or name for name, resource in content.resources.items())
-    for one, other, where in pairs:
+    for one, other, place in pairs:
         roles = [role for role in (*known_roles(content), "") if _too_much(content, one, other, role, kinds)]
         if roles:
             who = ", ".join(role or "everybody" for role in roles)
             message = f"`{one}` and `{other}` reveal each other for {who}"
             mend = f"withhold or tokenise one, or mask both so that at most {MOST} characters stay"
-            yield Finding("error", where, message, mend)
+            yield Wrong("error", place, message, mend)
 
 
 def _too_much(content: PolicyFile, one: str, other: str, role: str, kinds: Iterable[str]) -> bool:
@@ -99,8 +98,7 @@ def _left(content: PolicyFile, cls: str, role: str, kind: str, action: Verb) -> 
 def _masks(content: PolicyFile, resource: str, cls: str) -> Iterator[Mask]:
     """The masks of the resource's fields of the class."""
     for field in content.resources[resource].fields.values():
-        name = field.cls if isinstance(field, FieldDef) else field
-        if name == cls:
+        if class_of(field) == cls:
             own = field.mask if isinstance(field, FieldDef) else None
             yield notation.mask(own or content.classes[cls].mask)
 

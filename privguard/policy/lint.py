@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from privguard.policy import notation
 from privguard.policy.conditions import OWN, parse
-from privguard.policy.document import Document, FieldDef, PolicyFile, ResourceDef, RuleDef
+from privguard.policy.document import Document, FieldDef, PolicyFile, ResourceDef, RuleDef, class_of
 from privguard.policy.links import left_by, revealing_links
 from privguard.policy.notation import Template
-from privguard.policy.references import Finding, undefined
+from privguard.policy.references import Finding, Wrong, undefined
 from privguard.policy.routes import governed, overlap, precedence
 from privguard.policy.rules import SHOWN
 from privguard.policy.source import Path
@@ -20,11 +20,16 @@ def lint(document: Document) -> list[Finding]:
 
     Names that nothing defines come alone: what follows from them is not worth reading before they are mended.
     """
-    found = list(undefined(document))
-    if not any(finding.severity == "error" for finding in found):
-        for check in _CHECKS:
-            found += check(document)
-    return sorted(found, key=lambda finding: _line(finding.where))
+    found = list(undefined(document.content))
+    if not any(wrong.severity == "error" for wrong in found):
+        found += [wrong for check in _CHECKS for wrong in check(document.content)]
+    told = [
+        Finding(
+            wrong.severity, document.source.where(wrong.path, key=wrong.of_key), wrong.message, wrong.mend
+        )
+        for wrong in found
+    ]
+    return sorted(told, key=lambda finding: _line(finding.where))
 
 
 def _line(where: str) -> tuple[int, int]:
@@ -32,40 +37,28 @@ def _line(where: str) -> tuple[int, int]:
     return int(line), int(column)
 
 
-def _error(document: Document, path: Path, message: str, mend: str) -> Finding:
-    return Finding("error", document.where(*path), message, mend)
-
-
-def _warning(document: Document, path: Path, message: str, mend: str) -> Finding:
-    return Finding("warning", document.where(*path), message, mend)
-
-
-def _routes(document: Document) -> Iterator[Finding]:
+def _routes(content: PolicyFile) -> Iterator[Wrong]:
     """Two routes for one request, and passthrough of what a resource governs."""
-    content = document.content
     known = governed(content)
     places = [
         ("resources", name, "match", number)
         for name, resource in content.resources.items()
         for number in range(len(resource.match))
     ]
-    for (one, _), place, position in zip(known, places, range(len(known)), strict=True):
+    for position, ((one, _), place) in enumerate(zip(known, places, strict=True)):
         for other, resource in known[:position]:
             if overlap(one, other) and precedence(one) == precedence(other):
                 mend = f"`{other.text}` of `{resource}` takes the same requests: remove one"
-                yield _error(document, place, f"`{one.text}` is there already", mend)
+                yield Wrong("error", place, f"`{one.text}` is there already", mend)
             elif overlap(one, other) and not _ordered(precedence(one), precedence(other)):
+                message = f"`{one.text}` and `{other.text}` take the same requests"
                 mend = "what is exact further to the left wins: see that the upstream does the same"
-                yield _warning(
-                    document, place, f"`{one.text}` and `{other.text}` take the same requests", mend
-                )
+                yield Wrong("warning", place, message, mend)
     for number, text in enumerate(content.passthrough):
         for other, resource in known:
             if overlap(notation.template(text), other):
                 message = f"passthrough `{text}` overlaps `{other.text}` of `{resource}`"
-                yield _error(
-                    document, ("passthrough", number), message, "name the routes that pass one by one"
-                )
+                yield Wrong("error", ("passthrough", number), message, "name the routes that pass one by one")
 
 
 def _ordered(one: tuple[bool, ...], other: tuple[bool, ...]) -> bool:
@@ -74,23 +67,24 @@ def _ordered(one: tuple[bool, ...], other: tuple[bool, ...]) -> bool:
     return all(a <= b for a, b in pairs) or all(a >= b for a, b in pairs)
 
 
-def _identities(document: Document) -> Iterator[Finding]:
+def _identities(content: PolicyFile) -> Iterator[Wrong]:
     """Resources of which nobody can tell whose record it is."""
-    for name, resource in document.content.resources.items():
+    for name, resource in content.resources.items():
+        place = ("resources", name)
         if not resource.id and "id" not in resource.fields:
             message = f"nothing says whose record a `{name}` is"
-            yield _error(document, ("resources", name), message, 'id: id, or a route parameter: id: "{id}"')
+            yield Wrong("error", place, message, 'id: id, or a route parameter: id: "{id}"')
         if resource.id and resource.id.startswith("{"):
-            for number, (route, owner) in enumerate(r for r in governed(document.content) if r[1] == name):
-                if resource.id not in route.parts and owner == name:
-                    place = ("resources", name, "match", number)
+            for number, (route, _) in enumerate(r for r in governed(content) if r[1] == name):
+                if resource.id not in route.parts:
                     message = f"`{route.text}` has no parameter {resource.id}"
-                    yield _error(document, place, message, "the resource's id is this parameter")
+                    yield Wrong(
+                        "error", (*place, "match", number), message, "the resource's id is this parameter"
+                    )
 
 
-def _below(document: Document) -> Iterator[Finding]:
+def _below(content: PolicyFile) -> Iterator[Wrong]:
     """Routes below a client's record: whether there is a client must not be told by them (M12)."""
-    content = document.content
     reading = [(route, name) for route, name in governed(content) if not route.verb.writes]
     records = {route.text: route for route, _ in reading if route.parts[-1].startswith("{")}
     for name, resource in content.resources.items():
@@ -98,15 +92,15 @@ def _below(document: Document) -> Iterator[Finding]:
         parent = records.get(resource.below or "")
         if resource.below and parent is None:
             mend = "name a route of a resource that ends with a parameter: GET /clients/{id}"
-            yield _error(document, (*place, "below"), f"`{resource.below}` shows no record", mend)
+            yield Wrong("error", (*place, "below"), f"`{resource.below}` shows no record", mend)
         for number, (route, _) in enumerate(r for r in reading if r[1] == name):
             above = [text for text, other in records.items() if _hangs(route, other)]
             if parent is not None and not _hangs(route, parent):
                 message = f"`{route.text}` does not go on from `{resource.below}`"
-                yield _error(document, (*place, "match", number), message, "begin it with the record's path")
+                yield Wrong("error", (*place, "match", number), message, "begin it with the record's path")
             elif above and not resource.below:
                 message = f"`{route.text}` tells whether there is a client, to whoever may call it"
-                yield _warning(document, (*place, "match", number), message, f"below: {above[0]}")
+                yield Wrong("warning", (*place, "match", number), message, f"below: {above[0]}")
 
 
 def _hangs(route: Template, record: Template) -> bool:
@@ -114,18 +108,19 @@ def _hangs(route: Template, record: Template) -> bool:
     return len(route.parts) > count and route.parts[:count] == record.parts
 
 
-def _paths(document: Document) -> Iterator[Finding]:
+def _paths(content: PolicyFile) -> Iterator[Wrong]:
     """Paths that cannot stand in one record, or one answer."""
-    for name, resource in document.content.resources.items():
-        inside = [(notation.steps(key), ("resources", name, "fields", key)) for key in resource.fields]
-        yield from _clashes(document, inside)
+    for name, resource in content.resources.items():
+        yield from _clashes(
+            (notation.steps(key), ("resources", name, "fields", key)) for key in resource.fields
+        )
         places: list[tuple[tuple[str, ...], Path]] = [
             (notation.steps(place), ("resources", name, "records", number))
             for number, place in enumerate(resource.records)
         ]
         places += [(notation.steps(key), ("resources", name, "envelope", key)) for key in resource.envelope]
         for form in ("alone", "rows", "around"):
-            yield from _clashes(document, [path for path in places if _form(path[0]) == form])
+            yield from _clashes(path for path in places if _form(path[0]) == form)
 
 
 def _form(steps: tuple[str, ...]) -> str:
@@ -135,11 +130,11 @@ def _form(steps: tuple[str, ...]) -> str:
     return "rows" if steps[0] == "[*]" else "around"
 
 
-def _clashes(document: Document, paths: Iterable[tuple[tuple[str, ...], Path]]) -> Iterator[Finding]:
+def _clashes(paths: Iterable[tuple[tuple[str, ...], Path]]) -> Iterator[Wrong]:
     tree = _Tree()
     for steps, place in paths:
         if (detail := _grow(tree, steps)) is not None:
-            yield _error(document, place, detail, "one place, one meaning: see the paths above it")
+            yield Wrong("error", place, detail, "one place, one meaning: see the paths above it")
 
 
 class _Tree(dict[str, "_Tree"]):
@@ -166,9 +161,8 @@ def _beside(one: str, other: str) -> bool:
     return one == other or not apart
 
 
-def _masks(document: Document) -> Iterator[Finding]:
+def _masks(content: PolicyFile) -> Iterator[Wrong]:
     """Masks that mask nothing, or tell too much."""
-    content = document.content
     specs: list[tuple[Path, object]] = [(("classes", n, "mask"), c.mask) for n, c in content.classes.items()]
     for name, resource in content.resources.items():
         for path, field in resource.fields.items():
@@ -177,66 +171,49 @@ def _masks(document: Document) -> Iterator[Finding]:
     for place, spec in specs:
         mask = notation.mask(spec)  # type: ignore[arg-type]  # of a document that loaded
         if mask.operator == "clear":
-            yield _error(
-                document, place, "`clear` is no mask", "show the class in clear to whom you trust with it"
-            )
+            mend = "show the class in clear to whom you trust with it"
+            yield Wrong("error", place, "`clear` is no mask", mend)
         if mask.operator == "partial" and left_by(mask) > 8:
             message = f"this leaves {left_by(mask)} characters: all of a short value"
-            yield _warning(document, place, message, "leave 8 at most")
+            yield Wrong("warning", place, message, "leave 8 at most")
 
 
-def _classes(document: Document) -> Iterator[Finding]:
+def _classes(content: PolicyFile) -> Iterator[Wrong]:
     """Classes nobody uses, and filters that tell a masked value (M01, M02)."""
-    content = document.content
-    used = {
-        field.cls if isinstance(field, FieldDef) else field
-        for resource in content.resources.values()
-        for field in resource.fields.values()
-    }
-    used |= {cls for resource in content.resources.values() for cls in resource.media.values()}
-    used |= {
-        cls
-        for resource in content.resources.values()
-        for path in resource.fields
-        for cls in notation.key_classes(path)
-    }
-    masked = {
-        cls
-        for rule in content.rules
-        if rule.show
-        for cls in (rule.show.masked or ()) + (rule.show.token or ())
-    }
+    resources = content.resources.values()
+    used = {cls for resource in resources for cls in resource.classes}
+    used |= {cls for resource in resources for path in resource.fields for cls in notation.key_classes(path)}
+    shows = [rule.show for rule in content.rules if rule.show]
+    masked = {cls for show in shows for cls in (show.masked or ()) + (show.token or ())}
     for name, cls in content.classes.items():
         place = ("classes", name)
         if name not in used:
-            yield _warning(document, place, f"no field is of class `{name}`", "remove it, or use it")
+            yield Wrong("warning", place, f"no field is of class `{name}`", "remove it, or use it")
         if cls.search == "any" and name in masked:
             message = f"`{name}` is masked for some, and anybody may search it by parts"
-            yield _warning(
-                document, (*place, "search"), message, "search: exact, or none: prefixes tell it (M01)"
-            )
+            mend = "search: exact, or none: prefixes tell it (M01)"
+            yield Wrong("warning", (*place, "search"), message, mend)
         if cls.sort == "allow" and name in masked:
             message = f"`{name}` is masked for some, and anybody may sort by it"
-            yield _warning(document, (*place, "sort"), message, "sort: deny: the order tells the value (M02)")
+            mend = "sort: deny: the order tells the value (M02)"
+            yield Wrong("warning", (*place, "sort"), message, mend)
 
 
-def _relations(document: Document) -> Iterator[Finding]:
+def _relations(content: PolicyFile) -> Iterator[Wrong]:
     """Relations nobody uses, and claims that look misspelt."""
-    content = document.content
     used = {rule.relation for rule in content.rules if rule.relation}
     for name, text in content.relations.items():
         place = ("relations", name)
         if name not in used:
-            yield _warning(document, place, f"no rule uses relation `{name}`", "remove it, or use it")
+            yield Wrong("warning", place, f"no rule uses relation `{name}`", "remove it, or use it")
         for claim in parse(text).claims:
             close = notation.nearest(claim, OWN)
             if claim not in OWN and close.startswith("did you mean"):
-                yield _warning(document, place, f"`subject.{claim}` is read from the actor's claims", close)
+                yield Wrong("warning", place, f"`subject.{claim}` is read from the actor's claims", close)
 
 
-def _steering(document: Document) -> Iterator[Finding]:
+def _steering(content: PolicyFile) -> Iterator[Wrong]:
     """Fields that rules decide by and that an actor may write: who writes them decides who sees (M07)."""
-    content = document.content
     paths = {path for text in content.relations.values() for path in parse(text).reads}
     updated = {
         cls for r in content.rules if r.show and "update" in (r.action or SHOWN) for cls in r.show.clear or ()
@@ -246,46 +223,43 @@ def _steering(document: Document) -> Iterator[Finding]:
         for path, field in resource.fields.items():
             if path.removesuffix("[*]") not in steering:
                 continue
-            cls = field.cls if isinstance(field, FieldDef) else field
+            cls = class_of(field)
             if cls and cls in updated and cls in content.classes and content.classes[cls].write != "never":
                 message = f"rules decide by `{path}`, and whoever sees it in clear may write it"
                 mend = "give it a class with `write: never`"
-                yield _warning(document, ("resources", name, "fields", path), message, mend)
+                yield Wrong("warning", ("resources", name, "fields", path), message, mend)
 
 
-def _rules(document: Document) -> Iterator[Finding]:
-    for number, rule in enumerate(document.content.rules):
+def _rules(content: PolicyFile) -> Iterator[Wrong]:
+    for number, rule in enumerate(content.rules):
         place = ("rules", number)
-        yield from _tiers(document, rule, place)
-        yield from _clear(document, rule, place)
-        yield from _never(document, rule, place)
+        yield from _tiers(content, rule, (*place, "tier"))
+        yield from _clear(content, rule, place)
+        yield from _never(content, rule, place)
         if rule.show and not rule.roles and not rule.relation:
             message = f"rule `{rule.id}` shows every record to everybody"
-            yield _warning(document, place, message, "name roles, or a relation")
+            yield Wrong("warning", place, message, "name roles, or a relation")
 
 
-def _tiers(document: Document, rule: RuleDef, path: Path) -> Iterator[Finding]:
+def _tiers(content: PolicyFile, rule: RuleDef, path: Path) -> Iterator[Wrong]:
     if not rule.tier:
         return
-    without = [name for name, resource in _resources(document.content, rule) if not resource.tier]
+    resources = _resources(content, rule)
+    without = [name for name, resource in resources if not resource.tier]
     if without and (rule.forbid or rule.gate):
         message = f"rule `{rule.id}` is for tiers, and {', '.join(without)} has none"
-        yield _error(
-            document, (*path, "tier"), message, "say where the tier is, or name the rule's `resource`"
-        )
-    elif without == [name for name, _ in _resources(document.content, rule)]:
+        yield Wrong("error", path, message, "say where the tier is, or name the rule's `resource`")
+    elif len(without) == len(resources):
         message = f"rule `{rule.id}` can never match: none of its resources has a tier"
-        yield _warning(document, (*path, "tier"), message, "tier: PATH in the resource")
+        yield Wrong("warning", path, message, "tier: PATH in the resource")
 
 
-def _clear(document: Document, rule: RuleDef, path: Path) -> Iterator[Finding]:
+def _clear(content: PolicyFile, rule: RuleDef, path: Path) -> Iterator[Wrong]:
     """Classes that never leave in clear, revealed; and masks that leave nothing, shown."""
-    content = document.content
-    clear = (rule.reveal or ()) + ((rule.show.clear or ()) if rule.show else ())
-    for name in clear:
+    for name in (rule.reveal or ()) + ((rule.show.clear or ()) if rule.show else ()):
         if name in content.classes and content.classes[name].reveal == "never":
             message = f"rule `{rule.id}` lets `{name}` leave in clear, which says `reveal: never`"
-            yield _error(document, path, message, "remove it from the rule")
+            yield Wrong("error", path, message, "remove it from the rule")
     for name in (rule.show.masked or ()) if rule.show else ():
         own = any(
             isinstance(field, FieldDef) and field.cls == name and field.mask
@@ -294,27 +268,23 @@ def _clear(document: Document, rule: RuleDef, path: Path) -> Iterator[Finding]:
         )
         if not own and notation.mask(content.classes[name].mask).operator == "withhold":
             message = f"rule `{rule.id}` shows `{name}` masked, and its mask withholds it"
-            yield _warning(document, path, message, "give the class a mask, or remove it from the rule")
+            yield Wrong("warning", path, message, "give the class a mask, or remove it from the rule")
 
 
-def _never(document: Document, rule: RuleDef, path: Path) -> Iterator[Finding]:
+def _never(content: PolicyFile, rule: RuleDef, path: Path) -> Iterator[Wrong]:
     """A rule that can never match."""
-    content = document.content
     named = set(rule.reveal or ()) | (set(rule.forbid) if isinstance(rule.forbid, tuple) else set())
     if rule.show:
         named |= {cls for view in (rule.show.clear, rule.show.masked, rule.show.token) for cls in view or ()}
-    there = {
-        field.cls if isinstance(field, FieldDef) else field
-        for _, resource in _resources(content, rule)
-        for field in (*resource.fields.values(), *resource.media.values())
-    }
-    if named and not named & there:
+    if named and named.isdisjoint(
+        cls for _, resource in _resources(content, rule) for cls in resource.classes
+    ):
         message = f"rule `{rule.id}` can never match: its resources have no field of its classes"
-        yield _warning(document, path, message, "name other classes, or other resources")
+        yield Wrong("warning", path, message, "name other classes, or other resources")
     for other in content.rules:
         if other.forbid == "all" and rule is not other and not rule.forbid and _covers(other, rule):
             message = f"rule `{rule.id}` can never match: `{other.id}` forbids all of it"
-            yield _warning(document, path, message, "remove one of the two")
+            yield Wrong("warning", path, message, "remove one of the two")
 
 
 def _covers(forbid: RuleDef, rule: RuleDef) -> bool:
@@ -325,24 +295,22 @@ def _covers(forbid: RuleDef, rule: RuleDef) -> bool:
     return all(not wide or (narrow and set(narrow) <= set(wide)) for wide, narrow in pairs)
 
 
-def _unshown(document: Document) -> Iterator[Finding]:
+def _unshown(content: PolicyFile) -> Iterator[Wrong]:
     """Resources of which no rule shows anything."""
-    for name in document.content.resources:
-        if not any(
-            (r.show or r.reveal) and (not r.resource or name in r.resource) for r in document.content.rules
-        ):
-            yield _warning(document, ("resources", name), f"no rule shows anything of `{name}`", "show: …")
+    showing = [rule for rule in content.rules if rule.show or rule.reveal]
+    for name in content.resources:
+        if not any(not rule.resource or name in rule.resource for rule in showing):
+            yield Wrong("warning", ("resources", name), f"no rule shows anything of `{name}`", "show: …")
 
 
-def _broken_glass(document: Document) -> Iterator[Finding]:
-    content = document.content
+def _broken_glass(content: PolicyFile) -> Iterator[Wrong]:
     for number, name in enumerate(content.break_glass.reveal if content.break_glass else ()):
         if name in content.classes and content.classes[name].reveal == "never":
             place = ("break_glass", "reveal", number)
-            yield _error(document, place, f"`{name}` says `reveal: never`", "remove it here")
+            yield Wrong("error", place, f"`{name}` says `reveal: never`", "remove it here")
 
 
-def _resources(content: PolicyFile, rule: RuleDef) -> Iterable[tuple[str, ResourceDef]]:
+def _resources(content: PolicyFile, rule: RuleDef) -> list[tuple[str, ResourceDef]]:
     return [(n, r) for n, r in content.resources.items() if not rule.resource or n in rule.resource]
 
 

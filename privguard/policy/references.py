@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from difflib import SequenceMatcher
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import UNSET, Struct
 
 from privguard.model import PUBLIC
 from privguard.policy import notation
-from privguard.policy.document import Document, FieldDef, PolicyFile, ResourceDef, RuleDef
+from privguard.policy.document import PolicyFile, Require, ResourceDef, RuleDef
 from privguard.policy.effects import LEVELS
 from privguard.policy.source import Path
 
@@ -33,6 +33,16 @@ class Finding(Struct, frozen=True):
     mend: str = ""
 
 
+class Wrong(NamedTuple):
+    """A finding, by its path in the file; ``of_key``: of the key there, not of its value."""
+
+    severity: str
+    path: Path
+    message: str
+    mend: str = ""
+    of_key: bool = False
+
+
 def known_purposes(content: PolicyFile) -> list[str]:
     """Every purpose the policy declares, or names in a rule or as its default."""
     named = content.purposes or [name for rule in content.rules for name in rule.purpose or ()]
@@ -44,159 +54,138 @@ def known_roles(content: PolicyFile) -> list[str]:
     return list(dict.fromkeys(content.roles or (role for rule in content.rules for role in rule.roles or ())))
 
 
-def undefined(document: Document) -> Iterator[Finding]:
+def undefined(content: PolicyFile) -> Iterator[Wrong]:
     """Names that nothing defines."""
-    found = _References(document)
-    yield from found.classes()
-    for name, resource in document.content.resources.items():
-        yield from found.resource(resource, ("resources", name))
-    for number, rule in enumerate(document.content.rules):
-        yield from found.rule(rule, ("rules", number))
-    yield from found.elsewhere()
-    yield from found.anomaly()
-    yield from found.statement()
-    yield from _alike(document)
+    yield from _classes(content)
+    for name, resource in content.resources.items():
+        yield from _resource(content, resource, ("resources", name))
+    for number, rule in enumerate(content.rules):
+        yield from _rule(content, rule, ("rules", number))
+    yield from _elsewhere(content)
+    yield from _anomaly(content)
+    yield from _statement(content)
+    yield from _alike(content)
 
 
-class _References:
-    def __init__(self, document: Document) -> None:
-        self.document = document
-        self.content = document.content
-        self.class_names = [*self.content.classes, PUBLIC.name]
-
-    def classes(self) -> Iterator[Finding]:
-        for name, cls in self.content.classes.items():
-            if cls.level is not UNSET:
-                yield from self._known("level", cls.level, self.content.levels, ("classes", name, "level"))
-            others = [other for other in self.content.classes if other != name]
-            for number, link in enumerate(cls.links):
-                yield from self._known("class to link", link, others, ("classes", name, "links", number))
-
-    def resource(self, resource: ResourceDef, path: Path) -> Iterator[Finding]:
-        for key, field in resource.fields.items():
-            place = (*path, "fields", key)
-            for name in notation.key_classes(key):
-                yield from self._known("class", name, self.class_names, place, of_key=True)
-            if isinstance(field, FieldDef) and field.resource is not UNSET:
-                yield from self._known(
-                    "resource", field.resource, self.content.resources, (*place, "resource")
-                )
-            else:
-                name = str(field.cls) if isinstance(field, FieldDef) else field
-                place = (*place, "class") if isinstance(field, FieldDef) else place
-                yield from self._known("class", name, self.class_names, place)
-        for key, name in resource.media.items():
-            yield from self._known("class", name, self.class_names, (*path, "media", key))
-        yield from self._params(resource, path)
-
-    def _params(self, resource: ResourceDef, path: Path) -> Iterator[Finding]:
-        filters = (*resource.fields, *self.class_names)
-        for key, meaning in resource.params.items():
-            if isinstance(meaning, str):
-                known = (*MEANINGS, *filters)
-                yield from self._known("meaning, field or class", meaning, known, (*path, "params", key))
-            else:
-                for number, name in enumerate(meaning):
-                    place = (*path, "params", key, number)
-                    yield from self._known("field or class", name, filters, place)
-
-    def rule(self, rule: RuleDef, path: Path) -> Iterator[Finding]:
-        yield from self._all("resource", rule.resource, self.content.resources, (*path, "resource"))
-        if rule.relation is not UNSET:
-            yield from self._known("relation", rule.relation, self.content.relations, (*path, "relation"))
-        if self.content.roles:
-            yield from self._all("role", rule.roles, self.content.roles, (*path, "roles"))
-        if self.content.purposes:
-            yield from self._all("purpose", rule.purpose, self.content.purposes, (*path, "purpose"))
-        classes = list(self.content.classes)
-        if isinstance(rule.forbid, tuple):
-            yield from self._all("class to forbid", rule.forbid, classes, (*path, "forbid"))
-        yield from self._all("class to reveal", rule.reveal, classes, (*path, "reveal"))
-        if rule.show is not UNSET:
-            yield from self._all("class", rule.show.clear, self.class_names, (*path, "show", "clear"))
-            yield from self._all("class to mask", rule.show.masked, classes, (*path, "show", "masked"))
-            yield from self._all("class to tokenise", rule.show.token, classes, (*path, "show", "token"))
-        if rule.require and rule.require.approval and self.content.roles:
-            role = rule.require.approval.role
-            yield from self._known("role", role, self.content.roles, (*path, "require", "approval", "role"))
-
-    def elsewhere(self) -> Iterator[Finding]:
-        content = self.content
-        if content.break_glass:
-            place = ("break_glass", "reveal")
-            yield from self._all("class to reveal", content.break_glass.reveal, list(content.classes), place)
-        if content.roles:
-            if content.break_glass:
-                yield from self._all(
-                    "role", content.break_glass.roles, content.roles, ("break_glass", "roles")
-                )
-                yield from self._all(
-                    "role", content.break_glass.alert, content.roles, ("break_glass", "alert")
-                )
-            for role in content.budgets:
-                yield from self._known("role", role, content.roles, ("budgets", role), of_key=True)
-        if content.purposes and content.defaults.purpose:
-            default = content.defaults.purpose
-            yield from self._known("purpose", default, content.purposes, ("defaults", "purpose"))
-        if not known_purposes(content):
-            where = self.document.where("defaults")
-            yield Finding("error", where, "no purpose is known", "defaults: {purpose: service}")
-
-    def anomaly(self) -> Iterator[Finding]:
-        content = self.content
-        for name in content.anomaly.relations:
-            place = ("anomaly", "relations", name)
-            yield from self._known("relation", name, content.relations, place, of_key=True)
-        kinds = {n if r.subject is UNSET else r.subject for n, r in content.resources.items()}
-        for kind in content.anomaly.honey:
-            yield from self._known("kind of client", kind, kinds, ("anomaly", "honey", kind), of_key=True)
-        roles = content.roles or ()
-        for level in LEVELS if roles else ():
-            effect = getattr(content.anomaly.effects, level)
-            place = ("anomaly", "effects", level)
-            yield from self._all("role", effect.alert, roles, (*place, "alert"))
-            if effect.require and effect.require.approval:
-                role = effect.require.approval.role
-                yield from self._known("role", role, roles, (*place, "require", "approval", "role"))
-
-    def statement(self) -> Iterator[Finding]:
-        content = self.content
-        if content.statement is UNSET:
-            return
-        named = (*known_purposes(content), *known_roles(content))
-        for name in content.statement.embargo:
-            yield from self._known(
-                "purpose or role", name, named, ("statement", "embargo", name), of_key=True
-            )
-        fields = [path for resource in content.resources.values() for path in resource.fields]
-        media = [media for resource in content.resources.values() for media in resource.media]
-        known = (*named, *content.relations, *fields, *media)
-        for name in content.statement.names:
-            if name not in known:  # entries of older policies may still hold it
-                where = self.document.source.where(("statement", "names", name), key=True)
-                mend = notation.nearest(name, known)
-                yield Finding("warning", where, f"no role, purpose, relation or field is `{name}`", mend)
-
-    def _all(
-        self, what: str, names: Iterable[str] | object, known: Collection[str], path: Path
-    ) -> Iterator[Finding]:
-        for number, name in enumerate(names if isinstance(names, tuple) else ()):
-            yield from self._known(what, name, known, (*path, number))
-
-    def _known(
-        self, what: str, name: str, known: Collection[str], path: Path, *, of_key: bool = False
-    ) -> Iterator[Finding]:
-        if name not in known:
-            where = self.document.source.where(path, key=of_key)
-            mend = notation.nearest(name, known)
-            if name == PUBLIC.name:
-                mend = "public fields are in clear for whoever may see the record"
-            yield Finding("error", where, f"there is no {what} `{name}`", mend)
+def _classes(content: PolicyFile) -> Iterator[Wrong]:
+    for name, cls in content.classes.items():
+        if cls.level is not UNSET:
+            yield from _unknown("level", cls.level, content.levels, ("classes", name, "level"))
+        others = [other for other in content.classes if other != name]
+        yield from _each("class to link", cls.links, others, ("classes", name, "links"))
 
 
-def _alike(document: Document) -> Iterator[Finding]:
+def _resource(content: PolicyFile, resource: ResourceDef, path: Path) -> Iterator[Wrong]:
+    classes = [*content.classes, PUBLIC.name]
+    for key, field in resource.fields.items():
+        place = (*path, "fields", key)
+        for name in notation.key_classes(key):
+            yield from _unknown("class", name, classes, place, of_key=True)
+        if isinstance(field, str):
+            yield from _unknown("class", field, classes, place)
+        elif field.resource is not UNSET:
+            yield from _unknown("resource", field.resource, content.resources, (*place, "resource"))
+        else:
+            yield from _unknown("class", str(field.cls), classes, (*place, "class"))
+    for key, name in resource.media.items():
+        yield from _unknown("class", name, classes, (*path, "media", key))
+    filters = (*resource.fields, *classes)
+    for key, meaning in resource.params.items():
+        place = (*path, "params", key)
+        if isinstance(meaning, str):
+            yield from _unknown("meaning, field or class", meaning, (*MEANINGS, *filters), place)
+        else:
+            yield from _each("field or class", meaning, filters, place)
+
+
+def _rule(content: PolicyFile, rule: RuleDef, path: Path) -> Iterator[Wrong]:
+    yield from _each("resource", rule.resource, content.resources, (*path, "resource"))
+    if rule.relation is not UNSET:
+        yield from _unknown("relation", rule.relation, content.relations, (*path, "relation"))
+    yield from _roles(content, rule.roles, (*path, "roles"))
+    if content.purposes:
+        yield from _each("purpose", rule.purpose, content.purposes, (*path, "purpose"))
+    classes = list(content.classes)
+    yield from _each("class to forbid", rule.forbid, classes, (*path, "forbid"))
+    yield from _each("class to reveal", rule.reveal, classes, (*path, "reveal"))
+    if rule.show is not UNSET:
+        yield from _each("class", rule.show.clear, [*classes, PUBLIC.name], (*path, "show", "clear"))
+        yield from _each("class to mask", rule.show.masked, classes, (*path, "show", "masked"))
+        yield from _each("class to tokenise", rule.show.token, classes, (*path, "show", "token"))
+    yield from _approver(content, rule.require, path)
+
+
+def _elsewhere(content: PolicyFile) -> Iterator[Wrong]:
+    if content.break_glass:
+        glass = content.break_glass
+        yield from _each("class to reveal", glass.reveal, list(content.classes), ("break_glass", "reveal"))
+        yield from _roles(content, glass.roles, ("break_glass", "roles"))
+        yield from _roles(content, glass.alert, ("break_glass", "alert"))
+    for role in content.budgets if content.roles else ():
+        yield from _unknown("role", role, content.roles or (), ("budgets", role), of_key=True)
+    if content.purposes and content.defaults.purpose:
+        yield from _unknown("purpose", content.defaults.purpose, content.purposes, ("defaults", "purpose"))
+    if not known_purposes(content):
+        yield Wrong("error", ("defaults",), "no purpose is known", "defaults: {purpose: service}")
+
+
+def _anomaly(content: PolicyFile) -> Iterator[Wrong]:
+    for name in content.anomaly.relations:
+        place = ("anomaly", "relations", name)
+        yield from _unknown("relation", name, content.relations, place, of_key=True)
+    kinds = {resource.subject or name for name, resource in content.resources.items()}
+    for kind in content.anomaly.honey:
+        yield from _unknown("kind of client", kind, kinds, ("anomaly", "honey", kind), of_key=True)
+    for level in LEVELS:
+        effect = getattr(content.anomaly.effects, level)
+        yield from _roles(content, effect.alert, ("anomaly", "effects", level, "alert"))
+        yield from _approver(content, effect.require, ("anomaly", "effects", level))
+
+
+def _statement(content: PolicyFile) -> Iterator[Wrong]:
+    if content.statement is UNSET:
+        return
+    named = (*known_purposes(content), *known_roles(content))
+    for name in content.statement.embargo:
+        yield from _unknown("purpose or role", name, named, ("statement", "embargo", name), of_key=True)
+    fields = [path for resource in content.resources.values() for path in resource.fields]
+    media = [media for resource in content.resources.values() for media in resource.media]
+    known = (*named, *content.relations, *fields, *media)
+    for name in content.statement.names:
+        if name not in known:  # entries of older policies may still hold it
+            message, mend = f"no role, purpose, relation or field is `{name}`", notation.nearest(name, known)
+            yield Wrong("warning", ("statement", "names", name), message, mend, of_key=True)
+
+
+def _roles(content: PolicyFile, names: object, path: Path) -> Iterator[Wrong]:
+    """Roles that are not among those the policy declares, if it declares any."""
+    if content.roles:
+        yield from _each("role", names, content.roles, path)
+
+
+def _approver(content: PolicyFile, require: Require | object, path: Path) -> Iterator[Wrong]:
+    if isinstance(require, Require) and require.approval and content.roles:
+        place = (*path, "require", "approval", "role")
+        yield from _unknown("role", require.approval.role, content.roles, place)
+
+
+def _each(what: str, names: object, known: Collection[str], path: Path) -> Iterator[Wrong]:
+    for number, name in enumerate(names if isinstance(names, tuple) else ()):
+        yield from _unknown(what, name, known, (*path, number))
+
+
+def _unknown(
+    what: str, name: str, known: Collection[str], path: Path, *, of_key: bool = False
+) -> Iterator[Wrong]:
+    if name not in known:
+        mend = notation.nearest(name, known)
+        if name == PUBLIC.name:
+            mend = "public fields are in clear for whoever may see the record"
+        yield Wrong("error", path, f"there is no {what} `{name}`", mend, of_key)
+
+
+def _alike(content: PolicyFile) -> Iterator[Wrong]:
     """Names that differ by so little that one of them is probably a slip, where none are declared."""
-    content = document.content
     uses: list[tuple[str, str, Path]] = []
     for number, rule in enumerate(content.rules):
         if not content.roles:
@@ -209,5 +198,5 @@ def _alike(document: Document) -> Iterator[Finding]:
         for other_what, other in seen:
             if what == other_what and name != other and SequenceMatcher(None, name, other).ratio() >= _ALIKE:
                 message = f"{what} `{name}` is almost `{other}`"
-                yield Finding("warning", document.where(*path), message, f"one name, or declare `{what}s`")
+                yield Wrong("warning", path, message, f"one name, or declare `{what}s`")
         seen[what, name] = None

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 
 from privguard.model import Verb, View
-from privguard.policy.document import BreakGlassDef, RuleDef
+from privguard.policy.document import BreakGlassDef, RuleDef, given
 from privguard.policy.notation import quota, seconds
 from privguard.policy.requirements import Requirement, Requirements
 
@@ -39,15 +39,15 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 
     id: str
     effect: str
-    views: Mapping[str, View]
-    withholds: frozenset[str] | None
-    roles: frozenset[str] | None
-    resources: frozenset[str] | None
     actions: frozenset[Verb]
-    purposes: frozenset[str] | None
-    relation: str | None
-    tiers: frozenset[str] | None
     requires: tuple[Requirement, ...]
+    views: Mapping[str, View] = {}
+    withholds: frozenset[str] | None = None
+    roles: frozenset[str] | None = None
+    resources: frozenset[str] | None = None
+    purposes: frozenset[str] | None = None
+    relation: str | None = None
+    tiers: frozenset[str] | None = None
     formats: tuple[str, ...] = ()
     max_clients: int | None = None
     grant: tuple[int, int] | None = None
@@ -68,21 +68,21 @@ class Rule(Struct, frozen=True, eq=False, kw_only=True):
 def compile_rule(rule: RuleDef, requirements: Requirements) -> Rule:
     """Resolves a rule as written."""
     effect = next(name for name in _ACTIONS if getattr(rule, name) is not UNSET)
-    export = rule.export if rule.export is not UNSET else None
+    export = given(rule.export)
     return Rule(
         id=rule.id,
         effect=effect,
-        views=_given(rule),
+        views=_views(rule),
         withholds=_set(rule.forbid) if isinstance(rule.forbid, tuple) else None,
         roles=_set(rule.roles),
         resources=_set(rule.resource),
         actions=_ACTIONS[effect] if rule.action is UNSET else frozenset(rule.action),
         purposes=_set(rule.purpose),
-        relation=None if rule.relation is UNSET else rule.relation,
+        relation=given(rule.relation),
         tiers=_set(rule.tier),
-        requires=requirements.of(None if rule.require is UNSET else rule.require, reveal=effect == "reveal"),
+        requires=requirements.of(given(rule.require), reveal=effect == "reveal"),
         formats=export.formats if export else (),
-        max_clients=export.max_clients if export and export.max_clients is not UNSET else None,
+        max_clients=given(export.max_clients) if export else None,
         grant=None if rule.grant is UNSET else (seconds(rule.grant.ttl), rule.grant.reads),
         quota=None if rule.quota is UNSET else quota(rule.quota),
     )
@@ -99,13 +99,8 @@ def compile_break_glass(written: BreakGlassDef, requirements: Requirements) -> R
         id=BREAK_GLASS,
         effect="reveal",
         views=dict.fromkeys(written.reveal, View.CLEAR),
-        withholds=None,
         roles=frozenset(written.roles),
-        resources=None,
         actions=frozenset({Verb.READ}),
-        purposes=None,
-        relation=None,
-        tiers=None,
         requires=requirements.of(written.require, reveal=True),
         grant=(seconds(written.ttl), BREAK_GLASS_READS),
         emergency=True,
@@ -116,7 +111,7 @@ def _set(names: tuple[str, ...] | UnsetType) -> frozenset[str] | None:
     return None if names is UNSET else frozenset(names)
 
 
-def _given(rule: RuleDef) -> Mapping[str, View]:
+def _views(rule: RuleDef) -> Mapping[str, View]:
     if rule.reveal is not UNSET:
         return dict.fromkeys(rule.reveal, View.CLEAR)
     if rule.show is UNSET:

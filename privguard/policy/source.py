@@ -118,6 +118,10 @@ class _Open(Struct):
     value: dict[str, object] | list[object]
     key: str | None = None
 
+    @property
+    def awaits_key(self) -> bool:
+        return isinstance(self.value, dict) and self.key is None
+
 
 class _Builder:
     """Takes events, builds the tree."""
@@ -130,7 +134,6 @@ class _Builder:
         self.tree: object = None
         self.documents = 0
         self._open: list[_Open] = []
-        self._skipped = 0
 
     def take(self, event: Any) -> None:
         """One event of the parser, by its class name."""
@@ -152,9 +155,8 @@ class _Builder:
         self._plain(event)
         if _SURROGATE.search(event.value):
             self._stop("half a character", event, "an escape from D800 to DFFF stands for nothing")
-        current = self._open[-1] if self._open else None
-        if isinstance(current, _Open) and isinstance(current.value, dict) and current.key is None:
-            self._key(current, event)
+        if self._open and self._open[-1].awaits_key:
+            self._key(self._open[-1], event)
         else:
             self._value(_scalar(event), event)
 
@@ -173,14 +175,13 @@ class _Builder:
         self._plain(event)
         if len(self._open) >= MAX_DEPTH:
             self._stop(f"more than {MAX_DEPTH} levels", event, "nothing in a policy is that deep")
-        current = self._open[-1] if self._open else None
-        if isinstance(current, _Open) and isinstance(current.value, dict) and current.key is None:
+        if self._open and self._open[-1].awaits_key:
             self._stop("a key that is a list or mapping", event, "keys are text")
         self._open.append(_Open(self._value(value, event), value))
 
     def _value(self, value: object, event: Any) -> Path:
         """Puts a value where it belongs; its path."""
-        place = (event.start_mark.line, event.start_mark.column)
+        place = _place(event)
         if not self._open:
             self.tree = value
             self.places[()] = place
@@ -199,17 +200,13 @@ class _Builder:
 
     def _key(self, parent: _Open, event: Any) -> None:
         key = _scalar(event)
-        place = (event.start_mark.line, event.start_mark.column)
+        place = _place(event)
         if not isinstance(key, str) or not key:
             self._stop("a key that is not text", event, "put it in quotes")
         path = (*parent.path, str(key))
         if path in self.keys:
-            first = self.keys[path][0] + 1
-            self.errors.append(
-                PolicyError(
-                    f"`{key}` stands twice, first in line {first}", at(self.name, place), "remove one"
-                )
-            )
+            twice = f"`{key}` stands twice, first in line {self.keys[path][0] + 1}"
+            self.errors.append(PolicyError(twice, at(self.name, place), "remove one"))
             # Its content goes on under a name that cannot clash, so that later errors keep their places.
             key = f"{key}\0{len(self.keys)}"
         self.keys[*parent.path, str(key)] = place
@@ -222,10 +219,12 @@ class _Builder:
             self._stop("a tag", event, "remove the word that begins with !")
 
     def _stop(self, what: str, event: Any, mend: str) -> NoReturn:
-        place = (event.start_mark.line, event.start_mark.column)
-        raise InvalidPolicyError(
-            [*self.errors, PolicyError(f"{what} is not accepted", at(self.name, place), mend)]
-        )
+        stop = PolicyError(f"{what} is not accepted", at(self.name, _place(event)), mend)
+        raise InvalidPolicyError([*self.errors, stop])
+
+
+def _place(event: Any) -> Place:
+    return event.start_mark.line, event.start_mark.column
 
 
 def _scalar(event: Any) -> str | int | Decimal | bool | None:

@@ -26,7 +26,7 @@ from privguard.errors import PolicyError
 from privguard.model import AccessRequest, Assurance, FieldView, Principal, Route, Verb, View
 from privguard.policy import notation
 from privguard.policy.decide import Policy
-from privguard.policy.document import Duration, Label, Name, Part
+from privguard.policy.document import Duration, Label, Name, Part, given
 from privguard.policy.explain import Trial, attempt
 from privguard.policy.shape import build
 from privguard.policy.source import InvalidPolicyError, Path, Source, read
@@ -107,7 +107,7 @@ class Suite(Struct, frozen=True, eq=False):
             id=str(spec.id),
             roles=frozenset(spec.roles),
             tenant=spec.tenant,
-            branch=None if spec.branch is UNSET else spec.branch,
+            branch=given(spec.branch),
             client_id=None if spec.client_id is UNSET else spec.client_id,
             attributes=spec.attributes,
             assurance=proven,

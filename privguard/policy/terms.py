@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -56,7 +56,7 @@ def terms(
     grants = [rule.grant for rule in rules if rule.grant is not None] or [usual]
     exports = any(rule.effect == "export" for rule in rules)
     return Terms(
-        factor=_only(o for o in open_ if o.kind == "mfa"),
+        factor=next((o for o in open_ if o.kind == "mfa"), None),
         approvers=frozenset(o.role for o in open_ if o.kind == "approval"),
         missing=tuple(o for o in open_ if o.kind not in ("mfa", "approval")),
         ttl=min(ttl for ttl, _ in grants),
@@ -64,8 +64,3 @@ def terms(
         quotas=tuple((rule.id, *rule.quota) for rule in rules if rule.quota is not None),
         emergency=any(rule.emergency for rule in rules),
     )
-
-
-def _only(obligations: Iterable[Obligation]) -> Obligation | None:
-    found: Sequence[Obligation] = list(obligations)
-    return found[0] if found else None
