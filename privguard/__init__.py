@@ -12,7 +12,7 @@ The flow of an access reads straight down this list:
     audit           7 what is on record
     crypto          keys, envelopes, pseudonyms
     ports           what the shell must provide
-    files           files that several processes read
+    files, outgoing files that several processes read; requests that go nowhere else
     guard           drives an exchange through the ports
     store           SQLAlchemy: tables, migrations, the log
     keystore        where keys are: the key file, a security module

@@ -32,6 +32,7 @@ from privguard.config import Settings, load_settings
 from privguard.crypto.keyring import FileProvider, Keyring
 from privguard.crypto.pseudonym import FieldTokens
 from privguard.errors import AuditUnavailableError, ConfigError, PolicyError
+from privguard.files import Mark, mark_of
 from privguard.guard import LATE, Door, Guard, GuardCore, Limits
 from privguard.keystore.keyset_file import KeysetFile, read_secret
 from privguard.masking import MaskTools
@@ -106,7 +107,7 @@ class PolicyFile:
     def __init__(self, path: Path, core: GuardCore) -> None:
         self._path = path
         self._core = core
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Mark | None = None
         self._entries: list[tuple[AccessEvent, Future[AuditReceipt]]] = []
 
     def start(self) -> None:
@@ -117,7 +118,7 @@ class PolicyFile:
             ConfigError: there is none.
             AuditUnavailableError: that it is in force could not be recorded.
         """
-        self._seen = self._mark()
+        self._seen = mark_of(self._path)
         policy = read_policy(self._path)
         try:
             self._core.use(policy).result(self._core.deadline_s)
@@ -127,7 +128,7 @@ class PolicyFile:
     def refresh(self) -> None:
         """Looks at the file again; called once a second. Never raises for what the file holds."""
         self._record_again()
-        mark = self._mark()
+        mark = mark_of(self._path)
         if mark == self._seen:
             return
         self._seen = mark
@@ -148,13 +149,6 @@ class PolicyFile:
                 self._entries.append((event, entry))
             elif entry.exception() is not None:
                 self._entries.append((event, self._core.submit(event)))
-
-    def _mark(self) -> tuple[int, int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 class KeyWatch:
@@ -220,24 +214,14 @@ def wire(settings: Settings) -> Wiring:
     """Opens the store and puts everything together. Raises as ``build``."""
     keyset = keyset_file(settings)
     keys = keyset.open()
-    clock = SystemClock()
     log = open_log(settings, keys)
     directory = None
     if settings.directory.required:
         directory = SqlDirectory(Store(settings.store.url), keys, SystemEntropy())
-    core = GuardCore(
-        log,
-        clock,
-        SystemEntropy(),
-        MaskTools(today=clock.today, token=FieldTokens(keys).token),
-        system=settings.system.name,
-        mode=settings.gateway.mode,
-        deadline_s=settings.audit.deadline_ms / 1000,
-        door=_door(settings, clock, keys, directory),
-        lookups=SqlLookups(Store(settings.store.url)),
-        budgets=SqlBudgets(Store(settings.store.url), keys),
-        directory=directory,
-    )
+    core = _core(settings, log, keys)
+    core.mode, core.door, core.directory = settings.gateway.mode, _door(settings, keys, directory), directory
+    core.lookups = SqlLookups(Store(settings.store.url))
+    core.budgets = SqlBudgets(Store(settings.store.url), keys)
     authority = wire_authority(settings, core, keys)
     core.grants, core.challenges = authority.grants, authority.granting
     policy_file = PolicyFile(settings.system.policy, core)
@@ -246,20 +230,24 @@ def wire(settings: Settings) -> Wiring:
     return Wiring(settings, Guard(core), log, policy_file, keys, KeyWatch(keyset, wrapped), authority)
 
 
+def _core(settings: Settings, log: SqlAuditLog, keys: Keyring) -> GuardCore:
+    clock, tokens = SystemClock(), FieldTokens(keys)
+    return GuardCore(
+        log,
+        clock,
+        SystemEntropy(),
+        MaskTools(today=clock.today, token=tokens.token),
+        system=settings.system.name,
+        deadline_s=settings.audit.deadline_ms / 1000,
+    )
+
+
 @contextlib.contextmanager
 def open_authority(settings: Settings, who: str) -> Iterator[tuple[Authority, Principal]]:
     """Who issues grants, for somebody at the command line, and that somebody. Raises as ``open_log``."""
     keys = read_keys(settings)
     log = open_log(settings, keys)
-    clock = SystemClock()
-    core = GuardCore(
-        log,
-        clock,
-        SystemEntropy(),
-        MaskTools(today=clock.today, token=FieldTokens(keys).token),
-        system=settings.system.name,
-        deadline_s=settings.audit.deadline_ms / 1000,
-    )
+    core = _core(settings, log, keys)
     core.alerts = alarms = open_alarms(settings)
     try:
         yield wire_authority(settings, core, keys), Principal(who)
@@ -510,14 +498,6 @@ def open_follower(settings: Settings) -> tuple[Follower, SharedWatch]:
 
 
 @contextlib.contextmanager
-def open_custody(settings: Settings, who: str) -> Iterator[Custodian]:
-    """Holds and erasures for somebody at the command line. Raises as ``open_log``."""
-    open_log(settings, read_keys(settings)).close()  # it is checked
-    with keeping(settings) as custody:
-        yield Custodian(custody, SystemClock(), SystemEntropy(), who=who)
-
-
-@contextlib.contextmanager
 def keeping(settings: Settings) -> Iterator[Custody]:
     """What changes the log's state in one transaction with an entry; the log is not checked."""
     keys, entropy = read_keys(settings), SystemEntropy()
@@ -530,68 +510,66 @@ def keeping(settings: Settings) -> Iterator[Custody]:
 
 
 @contextlib.contextmanager
+def _checked(settings: Settings) -> Iterator[Custody]:
+    """The same of a log that was checked. Raises as ``open_log``."""
+    open_log(settings, read_keys(settings)).close()
+    with keeping(settings) as custody:
+        yield custody
+
+
+@contextlib.contextmanager
+def open_custody(settings: Settings, who: str) -> Iterator[Custodian]:
+    """Holds and erasures for somebody at the command line. Raises as ``open_log``."""
+    with _checked(settings) as custody:
+        yield Custodian(custody, SystemClock(), SystemEntropy(), who=who)
+
+
+@contextlib.contextmanager
 def open_pruner(settings: Settings, who: str) -> Iterator[Pruner]:
     """The retention of the log, whose map is on record as it is now. Raises as ``open_log``."""
-    store, clock, entropy = Store(settings.store.url), SystemClock(), SystemEntropy()
-    log, trust = open_log(settings, read_keys(settings)), trust_of(settings)
+    clock, entropy = SystemClock(), SystemEntropy()
+    log = open_log(settings, read_keys(settings))
     try:
-        commit_map(MapKeeper(store), log, clock, entropy, settings.audit.deadline_ms / 1000)
+        trust = trust_of(settings)
         with keeping(settings) as custody:
-            yield Pruner(store, custody, trust, clock, entropy, who)
+            commit_map(MapKeeper(custody.store), log, clock, entropy, settings.audit.deadline_ms / 1000)
+            yield Pruner(custody.store, custody, trust, clock, entropy, who)
     finally:
         log.close()
-        store.close()
 
 
 @contextlib.contextmanager
 def open_log_keys(settings: Settings, who: str) -> Iterator[LogKeyCustodian]:
     """The keys that sign the log for somebody at the command line. Raises as ``open_log``."""
-    file = settings.audit.signing_keys
-    if file is None:
+    if settings.audit.signing_keys is None:
         raise ConfigError(UNSIGNED)
-    open_log(settings, read_keys(settings)).close()  # it is checked
-    store = Store(settings.store.url)
-    try:
-        with keeping(settings) as custody:
-            yield LogKeyCustodian(
-                custody,
-                SigningKeysFile(file, settings.audit.origin, _epoch(settings)),
-                signer_state(settings),
-                TreeReader(store),
-                SystemClock(),
-                SystemEntropy(),
-                who=who,
-            )
-    finally:
-        store.close()
+    with _checked(settings) as custody:
+        yield LogKeyCustodian(
+            custody,
+            SigningKeysFile(settings.audit.signing_keys, settings.audit.origin, _epoch(settings)),
+            signer_state(settings),
+            TreeReader(custody.store),
+            SystemClock(),
+            SystemEntropy(),
+            who=who,
+        )
 
 
 @contextlib.contextmanager
 def open_registrar(settings: Settings, who: str) -> Iterator[tuple[Registrar, SqlDirectory]]:
     """The staff directory for somebody at the command line. Raises as ``open_log``."""
-    keys, entropy = read_keys(settings), SystemEntropy()
-    open_log(settings, keys).close()  # it is checked
-    store = Store(settings.store.url)
-    try:
-        directory = SqlDirectory(store, keys, entropy)
-        with keeping(settings) as custody:
-            yield Registrar(custody, directory, SystemClock(), entropy, who=who), directory
-    finally:
-        store.close()
+    with _checked(settings) as custody:
+        directory = SqlDirectory(custody.store, read_keys(settings), SystemEntropy())
+        yield Registrar(custody, directory, SystemClock(), SystemEntropy(), who=who), directory
 
 
 @contextlib.contextmanager
 def open_keys(settings: Settings, who: str) -> Iterator[tuple[KeyCustodian, WrappedKeys]]:
     """The wrapping keys for somebody at the command line. Raises as ``open_log``."""
     keyset = keyset_file(settings)
-    open_log(settings, keyset.open()).close()  # it is checked
-    store = Store(settings.store.url)
-    try:
-        wrapped = WrappedKeys(store, keyset.open(), SystemEntropy())
-        with keeping(settings) as custody:
-            yield KeyCustodian(custody, keyset, wrapped, SystemClock(), SystemEntropy(), who=who), wrapped
-    finally:
-        store.close()
+    with _checked(settings) as custody:
+        wrapped = WrappedKeys(custody.store, keyset.open(), SystemEntropy())
+        yield KeyCustodian(custody, keyset, wrapped, SystemClock(), SystemEntropy(), who=who), wrapped
 
 
 def keyset_file(settings: Settings) -> KeysetFile:
@@ -636,8 +614,8 @@ def zones(settings: Settings) -> Zones:
     )
 
 
-def _door(settings: Settings, clock: SystemClock, keys: Keyring, directory: Directory | None) -> Door:
-    gateway = settings.gateway
+def _door(settings: Settings, keys: Keyring, directory: Directory | None) -> Door:
+    gateway, clock = settings.gateway, SystemClock()
     identity, credentials = identity_provider(settings, clock, session_key=keys.derive("session"))
     if directory is not None:
         identity = StaffIdentity(identity, directory, clock, deadline_s=settings.audit.deadline_ms / 1000)

@@ -17,6 +17,18 @@ from typing import Final
 _PRIVATE: Final = 0o600
 
 
+Mark = tuple[int, int, int]
+
+
+def mark_of(path: Path) -> Mark | None:
+    """What changes when the file does; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def put_secret(path: Path, data: bytes) -> None:
     """Puts a file in the place of another, durably: whoever reads it finds it as it was or as it is now.
 

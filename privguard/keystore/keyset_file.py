@@ -9,10 +9,8 @@ from pathlib import Path
 
 from privguard.crypto.keyring import KeyFile, KeyProvider, Keyring, open_keyring, read_file, write_file
 from privguard.errors import ConfigError, PrivguardError
-from privguard.files import locked, put_secret
+from privguard.files import Mark, locked, mark_of, put_secret
 from privguard.telemetry import logger
-
-Mark = tuple[int, int, int]
 
 
 def read_secret(path: Path) -> bytes:
@@ -55,7 +53,7 @@ class KeysetFile:
             StoreUnavailableError: the provider does not answer.
         """
         if self._keyring is None:
-            self._seen = self._mark()
+            self._seen = mark_of(self._path)
             self._keyring = open_keyring(self.read(), self.provider)
             self._keyring.look_again = self.refresh
         return self._keyring
@@ -66,7 +64,7 @@ class KeysetFile:
         A file that cannot be used leaves the keys known before in use, and is named in the process's log.
         """
         with self._looking:
-            mark = self._mark()
+            mark = mark_of(self._path)
             if self._keyring is None or mark == self._seen:
                 return
             self._seen = mark
@@ -91,10 +89,3 @@ class KeysetFile:
             put_secret(self._path, write_file(changed))
         self.refresh()
         return changed
-
-    def _mark(self) -> Mark | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino, found.st_size

@@ -25,6 +25,7 @@ import msgspec
 from privguard.config import SenderSettings
 from privguard.errors import CodeNotSentError, ConfigError
 from privguard.keystore.keyset_file import read_secret
+from privguard.outgoing import DIRECT
 from privguard.ports import Clock, CodeSender, Entropy
 
 TIMEOUT_S: Final = 5.0
@@ -112,8 +113,6 @@ class WebhookSender:
         self._key = key
         self._clock = clock
         self._entropy = entropy
-        # No proxy of the environment, and no redirects: a code goes where the configuration says.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
 
     def send(self, address: str, text: str, code: str) -> None:
         now_s = self._clock.now_us() // 1_000_000
@@ -132,7 +131,7 @@ class WebhookSender:
             "Webhook-Signature": webhook_signature(self._key, message, now_s, body),
         }
         try:
-            with self._opener.open(
+            with DIRECT.open(
                 urllib.request.Request(self._url, body, headers),  # noqa: S310  # its scheme was checked
                 timeout=TIMEOUT_S,
             ):
@@ -203,8 +202,3 @@ def webhook_signature(key: bytes, message: str, now_s: int, body: bytes) -> str:
     """The signature's header over a message's id, its time in seconds and its body."""
     signed = f"{message}.{now_s}.".encode("ascii") + body
     return f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode('ascii')}"
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object, **__: object) -> None:
-        return None

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from privguard.audit.timestamp import MAX_ANSWER
 from privguard.errors import AuditUnavailableError, ConfigError
+from privguard.outgoing import DIRECT
 
 TIMEOUT_S: Final = 10.0
 
@@ -24,8 +25,6 @@ class HttpTimestamps:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ConfigError("[audit.timestamps] url must be http or https.")
         self._url = url
-        # No proxy of the environment, and no redirects: a checkpoint goes where the configuration says.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
 
     def ask(self, request: bytes) -> bytes:
         """The answer to a request; nothing of it is checked.
@@ -36,7 +35,7 @@ class HttpTimestamps:
         headers = {"Content-Type": "application/timestamp-query"}
         asked = urllib.request.Request(self._url, request, headers)  # noqa: S310
         try:
-            with self._opener.open(asked, timeout=TIMEOUT_S) as answer:
+            with DIRECT.open(asked, timeout=TIMEOUT_S) as answer:
                 return bytes(answer.read(MAX_ANSWER + 1))
         except urllib.error.HTTPError as refusal:
             refusal.close()
@@ -44,8 +43,3 @@ class HttpTimestamps:
         except (OSError, ValueError) as error:
             why = f"does not answer ({type(error).__name__})"
         raise AuditUnavailableError(f"The time-stamp authority {why}: look at [audit.timestamps] url.")
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object, **__: object) -> None:
-        return None

@@ -28,7 +28,6 @@ class Profile(Struct, frozen=True):
         idle_s: seconds without any request after which one has to.
         phishing_resistant: only a factor bound to the origin counts, with a key that cannot be copied.
         kinds: of factors that count, of ``totp webauthn code recovery``.
-        tells: whether an answer may say which factor was wrong.
     """
 
     name: str
@@ -38,7 +37,6 @@ class Profile(Struct, frozen=True):
     idle_s: int
     phishing_resistant: bool
     kinds: frozenset[str]
-    tells: bool
 
 
 # NIST SP 800-63B-4. Tries: §3.2.2 asks for a hundred at most and for growing delays, so the lock is PCI's.
@@ -53,7 +51,6 @@ _AAL2 = Profile(
     idle_s=_HOUR,
     phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn", "recovery"}),
-    tells=True,
 )
 _AAL3 = Profile(
     name="nist-aal3",
@@ -63,7 +60,6 @@ _AAL3 = Profile(
     idle_s=15 * _MINUTE,
     phishing_resistant=True,
     kinds=frozenset({"webauthn"}),
-    tells=True,
 )
 
 # PCI DSS 4.0.1. Tries and lock: 8.3.4. Idle: 8.2.8. Any two kinds of factor: 8.5.1. It bounds no session.
@@ -75,11 +71,11 @@ _PCI = Profile(
     idle_s=15 * _MINUTE,
     phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn", "code", "recovery"}),
-    tells=True,
 )
 
-# Regulation (EU) 2018/389. Tries: Art. 4(3)(b). Idle: Art. 4(3)(d). Not telling: Art. 4(3)(a). The lock is
-# left to the bank by Art. 4(4). It bounds no session.
+# Regulation (EU) 2018/389. Tries: Art. 4(3)(b). Idle: Art. 4(3)(d). Not telling which factor was wrong
+# (Art. 4(3)(a)): nobody is told under any profile. The lock is left to the bank by Art. 4(4). It bounds no
+# session.
 _PSD2 = Profile(
     name="psd2",
     tries=5,
@@ -88,7 +84,6 @@ _PSD2 = Profile(
     idle_s=5 * _MINUTE,
     phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn", "code", "recovery"}),
-    tells=False,
 )
 
 # GB/T 22239-2019, level 3, 8.1.4.1: b) asks for a bound on tries and on idle sessions and gives no number; d)
@@ -102,7 +97,6 @@ _MLPS3 = Profile(
     idle_s=15 * _MINUTE,
     phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn"}),
-    tells=True,
 )
 
 PROFILES: Final[Mapping[str, Profile]] = {

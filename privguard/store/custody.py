@@ -40,10 +40,13 @@ class Custody:
     """Who keeps or destroys clients' keys; blocks as the store does, for one thread.
 
     On PostgreSQL its login needs the role ``privguard_keeper``.
+
+    Attributes:
+        store: whose transactions these are.
     """
 
     def __init__(self, store: Store, ledger: Ledger, keys: SubjectKeys, grants: Grants) -> None:
-        self._store = store
+        self.store = store
         self._ledger = ledger
         self._keys = keys
         self._grants = grants
@@ -119,7 +122,7 @@ class Custody:
     def name(self, client: Client) -> str:
         """What the key of a client is looked up by. Raises NotOnRecordError."""
         name = self._keys.name(client)
-        with self._store.read() as connection:
+        with self.store.read() as connection:
             if connection.execute(select(subject.c.tok).where(subject.c.ref_hmac == name)).first() is None:
                 raise NotOnRecordError("The log knows no such client, or the client was erased.")
         return name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,13 +9,13 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from privguard.crypto.envelope import NONCE_BYTES, place, seal, unseal
 from privguard.crypto.keyring import Keyring
 from privguard.errors import ConfigError
 from privguard.identity.directory import NotAdmittedError, Staff, Standing, standing
 from privguard.model import Principal
 from privguard.ports import Entropy
 from privguard.store.engine import Store
+from privguard.store.sealed import SealedColumn
 from privguard.store.tables import staff
 
 REMEMBERED: Final = 10_000
@@ -45,8 +44,7 @@ class SqlDirectory:
 
     def __init__(self, store: Store, keyring: Keyring, entropy: Entropy) -> None:
         self._store = store
-        self._keyring = keyring
-        self._entropy = entropy
+        self._sealed = SealedColumn(keyring, entropy, "staff", "record", use="directory")
         self._known: dict[tuple[str, str], tuple[int, Standing]] = {}
 
     def admit(self, actor: Principal, now_us: int) -> Principal:
@@ -58,7 +56,8 @@ class SqlDirectory:
                 raise NotAdmittedError(actor)
             version, known = self._known.get(who, (0, None))
             if known is None or version != current:
-                known = standing(self._staff(connection, *who), now)
+                record = connection.execute(_RECORD, {"t": actor.tenant, "i": actor.id}).scalar_one()
+                known = standing(self._opened(*who, record), now)
         if known.staff.status != "active":
             raise NotAdmittedError(actor)
         if known.until <= now:
@@ -71,7 +70,11 @@ class SqlDirectory:
     def snapshot(self, tenant: str) -> Snapshot:
         """All of a tenant's directory."""
         with self._store.read() as connection:
-            return self._snapshot(connection, tenant)
+            rows = connection.execute(_ALL, {"t": tenant}).all()
+        return Snapshot(
+            {row.id: self._opened(tenant, row.id, row.record) for row in rows},
+            {row.id: row.version for row in rows},
+        )
 
     def replace(
         self, connection: Connection, tenant: str, was: Snapshot, now: Mapping[str, Staff], version: int
@@ -92,43 +95,15 @@ class SqlDirectory:
         if rows:
             connection.execute(insert(staff), rows)
 
-    def _snapshot(self, connection: Connection, tenant: str) -> Snapshot:
-        rows = connection.execute(select(staff).where(staff.c.tenant == tenant).order_by(staff.c.id)).all()
-        return Snapshot(
-            {row.id: self._opened(tenant, row.id, row.record) for row in rows},
-            {row.id: row.version for row in rows},
-        )
-
-    def _staff(self, connection: Connection, tenant: str, name: str) -> Staff:
-        query = select(staff.c.record).where(staff.c.tenant == tenant, staff.c.id == name)
-        return self._opened(tenant, name, connection.execute(query).scalar_one())
-
     def _row(self, tenant: str, one: Staff, version: int) -> dict[str, object]:
-        nonce = self._entropy.token(NONCE_BYTES)
-        sealed = seal(
-            self._key(tenant),
-            nonce,
-            msgspec.json.encode(one),
-            self._place(tenant, one.id),
-            suite=self._keyring.suite,
-        )
-        return {
-            "tenant": tenant,
-            "id": one.id,
-            "version": version,
-            "record": base64.urlsafe_b64encode(sealed).decode(),
-        }
+        record = self._sealed.seal(tenant, one.id, msgspec.json.encode(one))
+        return {"tenant": tenant, "id": one.id, "version": version, "record": record}
 
     def _opened(self, tenant: str, name: str, record: str) -> Staff:
-        text = unseal(self._key(tenant), base64.urlsafe_b64decode(record), self._place(tenant, name))
-        return msgspec.json.decode(text, type=Staff)
-
-    def _key(self, tenant: str) -> bytes:
-        return self._keyring.derive("directory", tenant)
-
-    def _place(self, tenant: str, name: str) -> bytes:
-        return place(tenant, name, "staff", "record", self._keyring.id)
+        return msgspec.json.decode(self._sealed.open(tenant, name, record), type=Staff)
 
 
 _ONE: Final = (staff.c.tenant == bindparam("t"), staff.c.id == bindparam("i"))
+_RECORD: Final = select(staff.c.record).where(*_ONE)
+_ALL: Final = select(staff).where(staff.c.tenant == bindparam("t")).order_by(staff.c.id)
 _VERSION: Final = select(staff.c.version).where(*_ONE)  # built once: to build it costs as much as to run it

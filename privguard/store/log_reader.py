@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import Select, func, literal, select
+from sqlalchemy import Select, select
 
 from privguard.audit.merkle import leaf_hash
 from privguard.audit.record import Columns
 from privguard.audit.stretch import COMMITTER, Row
 from privguard.audit.verify import map_sizes
-from privguard.model import View
 from privguard.store.engine import Store
 from privguard.store.tables import event, event_subject, subject_head, tree_state
 
@@ -97,30 +96,6 @@ class LogReader:
     def of_action(self, action: str) -> Sequence[Indexed]:
         """The leaves of an action, in order; the whole log is read for it."""
         return self._read(_leaves.where(event.c.action == action).order_by(event.c.idx))
-
-    def of_client(self, token: str, limit: int) -> Sequence[Indexed]:
-        """The newest leaves that a client stands in, newest first: the client's chain, walked back."""
-        last = select(subject_head.c.last_idx.label("idx"), literal(1).label("depth"))
-        chain = last.where(subject_head.c.tok == token).cte(recursive=True)
-        before = select(event_subject.c.prev, chain.c.depth + 1).where(
-            event_subject.c.idx == chain.c.idx, event_subject.c.tok == token, chain.c.depth < limit
-        )
-        whole = chain.union_all(before)
-        return self._read(_leaves.join(whole, whole.c.idx == event.c.idx).order_by(event.c.idx.desc()))
-
-    def distinct_clients(self, actor: str, since_us: int, tenant: str = "default") -> int:
-        """How many clients an actor was shown anything of, since a log time in microseconds."""
-        first = (
-            select(event.c.idx).where(event.c.ts_us >= since_us).order_by(event.c.ts_us, event.c.idx).limit(1)
-        )
-        query = (
-            select(func.count(event_subject.c.tok.distinct()))
-            .join(event, event.c.idx == event_subject.c.idx)
-            .where(event.c.tenant == tenant, event.c.actor == actor, event.c.idx >= first.scalar_subquery())
-            .where(event_subject.c.view > View.WITHHELD)
-        )
-        with self._store.read() as connection:
-            return connection.execute(query).scalar_one()
 
     def _read(self, query: Select[int, bytes]) -> Sequence[Indexed]:
         with self._store.read() as connection:

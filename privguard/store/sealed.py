@@ -14,13 +14,15 @@ class SealedColumn:
 
     Args:
         table, column: where it is.
+        use: what its key is derived for; the table's name where none is said.
     """
 
-    def __init__(self, keyring: Keyring, entropy: Entropy, table: str, column: str) -> None:
+    def __init__(self, keyring: Keyring, entropy: Entropy, table: str, column: str, *, use: str = "") -> None:
         self._keyring = keyring
         self._entropy = entropy
         self._table = table
         self._column = column
+        self._use = use or table
         self._keys: dict[str, bytes] = {}
 
     def seal(self, tenant: str, row: str, text: bytes) -> str:
@@ -36,7 +38,7 @@ class SealedColumn:
     def _key(self, tenant: str) -> bytes:
         key = self._keys.get(tenant)
         if key is None:
-            key = self._keys[tenant] = self._keyring.derive(self._table, tenant)
+            key = self._keys[tenant] = self._keyring.derive(self._use, tenant)
         return key
 
     def _place(self, tenant: str, row: str) -> bytes:

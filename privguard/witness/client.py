@@ -10,6 +10,7 @@ from typing import Final
 from privguard.audit.checkpoint import parse_text
 from privguard.audit.note import Key, Note, NoteError, Signature, parse_signature, verified
 from privguard.errors import AuditUnavailableError
+from privguard.outgoing import DIRECT
 from privguard.witness.exchange import Asked
 
 TIMEOUT_S: Final = 5.0
@@ -30,8 +31,6 @@ class HttpCosigner:
         self._url = f"{url.rstrip('/')}/add-checkpoint"
         self._key = key
         self._old = 0
-        # No proxy of the environment, and no redirects: a checkpoint goes where the configuration says.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
 
     @property
     def name(self) -> str:
@@ -59,7 +58,7 @@ class HttpCosigner:
     def _post(self, asked: Asked) -> tuple[int, str, bytes]:
         request = urllib.request.Request(self._url, bytes(asked), {"Content-Type": "text/plain"})  # noqa: S310
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+            with DIRECT.open(request, timeout=TIMEOUT_S) as answer:
                 return answer.status, answer.headers.get_content_type(), answer.read(_MOST)
         except urllib.error.HTTPError as refusal:
             with refusal:
@@ -76,8 +75,3 @@ class HttpCosigner:
         except (NoteError, UnicodeDecodeError):
             pass
         raise AuditUnavailableError("answered without a signature of the key it is known by")
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object, **__: object) -> None:
-        return None

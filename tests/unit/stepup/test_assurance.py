@@ -42,10 +42,6 @@ def test_a_code_that_is_sent_does_not_count_where_its_channel_matters() -> None:
     assert {name for name, profile in PROFILES.items() if "code" in profile.kinds} == {"pci", "psd2"}
 
 
-def test_psd2_does_not_say_which_factor_was_wrong() -> None:
-    assert {name for name, profile in PROFILES.items() if not profile.tells} == {"psd2"}
-
-
 def test_s04_slow_guessing_comes_to_an_end() -> None:
     assert DISABLED_AFTER == 100
     assert all(profile.tries < DISABLED_AFTER for profile in PROFILES.values())
