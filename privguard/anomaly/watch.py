@@ -117,6 +117,15 @@ class Watch:
         known = self._work.get(client) or self._work_before.get(client, ())
         self._work[client] = ((at_s, actor, what), *known)[:WORKED]
 
+    def forget(self, client: str, token: str) -> None:
+        """Knows a client by their token alone from now on: they were erased, and so a replay knows them."""
+        for kept in (self._touched, self._before):
+            for key in [key for key in kept if key[1] == client]:
+                kept[key[0], token] = kept.pop(key)
+        for known in (self._work, self._work_before):
+            if client in known:
+                known[token] = known.pop(client)
+
     def excuse(self, actor: str, cause: Cause, until_s: int) -> None:
         """Takes note that a cause is expected of an actor; days with it are learned from."""
         for name in (actor, f"{actor} {_LISTS}"):

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from privguard.anomaly import Cause, Risk, Sight, Watch, sight_of
-from privguard.anomaly.watch import Seen
+from privguard.anomaly.watch import REMEMBERED, Seen
 from privguard.audit.record import Leaf, LeafError, parse
-from privguard.model import SubjectRef
+from privguard.model import Outcome, SubjectRef
 from privguard.store.log_reader import Indexed, LogReader
 from privguard.store.trail_reader import TrailReader
 from privguard.telemetry import logger
@@ -21,11 +21,11 @@ EXCUSED: Final = "stepup:excuse:approve"
 """Action of an entry by which a second person agrees that something is expected of an actor for a while."""
 WORK: Final = "crm:client:work"
 """Action of an entry that says of work with clients: what, whose, and when, in ``about``."""
+ERASED: Final = "oversight:client:erase"
+"""Action of an entry that says that a client was erased."""
 PAGE: Final = 200
 """Leaves whose clients are looked up at once."""
 _UNDER_WAY_S: Final = 0.01
-REMEMBERED: Final = 50_000
-"""Clients' names that are kept by token."""
 
 
 class SharedWatch(Watch):
@@ -50,6 +50,11 @@ class SharedWatch(Watch):
         with self._lock:
             super().work(at_s, client, actor, what)
 
+    def forget(self, client: str, token: str) -> None:
+        """Knows a client by their token alone: see ``Watch.forget``."""
+        with self._lock:
+            super().forget(client, token)
+
     def excuse(self, actor: str, cause: Cause, until_s: int) -> None:
         """Takes note of what is expected: see ``Watch.excuse``."""
         with self._lock:
@@ -69,7 +74,9 @@ class Follower:
         self._trail = trail
         self._since_us = since_us
         self._next: int | None = None
+        # Two generations, as large as the watch's and in step with them: whom it has by name is named here.
         self._names: dict[str, str] = {}
+        self._named: dict[str, str] = {}
 
     def refresh(self) -> None:
         """Reads to the log's end; called once a second."""
@@ -97,6 +104,8 @@ class Follower:
                 elif leaf.action == EXCUSED:
                     actor, cause = f"{leaf.tenant}:{leaf.about['actor']}", Cause(leaf.about["cause"])
                     self._watch.excuse(actor, cause, int(leaf.about["until"]))
+                elif leaf.action == ERASED and leaf.outcome == Outcome.PERMITTED:
+                    self._forget(leaf)
                 if leaf.risk is not None:
                     sight = sight_of(f"{leaf.tenant}:{leaf.actor}", leaf.roles, leaf.risk)
                     yield index, leaf, self._watch.replay(leaf.id, sight, self._seen(leaf).items())
@@ -107,19 +116,29 @@ class Follower:
         for client in self._seen(leaf):
             self._watch.work(int(leaf.about["at"]), client, actor, leaf.about["what"])
 
+    def _forget(self, leaf: Leaf) -> None:
+        """Keeps no name of who was erased (L13)."""
+        for token in (token for group in leaf.groups for token, _, _ in group.subjects):
+            if (name := self._name(token)) != token:
+                self._watch.forget(name, token)
+            self._names.pop(token, None)
+            self._named.pop(token, None)
+
     def _seen(self, leaf: Leaf) -> dict[str, Collection[str]]:
         return {
-            self._names.get(token, token): group.relations
-            for group in leaf.groups
-            for token, _, _ in group.subjects
+            self._name(token): group.relations for group in leaf.groups for token, _, _ in group.subjects
         }
+
+    def _name(self, token: str) -> str:
+        return self._names.get(token) or self._named.get(token, token)
 
     def _learn(self, tokens: Iterable[str]) -> None:
         """Finds out whom tokens name; who was erased stays a token."""
+        if len(self._names) >= REMEMBERED // 2:
+            self._named, self._names = self._names, {}
         unknown = [token for token in dict.fromkeys(tokens) if token not in self._names]
-        if len(self._names) + len(unknown) > REMEMBERED:
-            self._names.clear()
-        for some in _pages(unknown):
+        self._names |= {token: self._named[token] for token in unknown if token in self._named}
+        for some in _pages([token for token in unknown if token not in self._named]):
             self._names |= {token: name_of(client) for token, client in self._trail.clients(some).items()}
 
 

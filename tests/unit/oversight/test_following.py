@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -10,8 +10,8 @@ import pytest
 from privguard.anomaly import Risk, Sight, Watch
 from privguard.anomaly.watch import Seen
 from privguard.audit.record import Group, Leaf, encode
-from privguard.model import Assessment
-from privguard.oversight.following import EXCUSED, Follower
+from privguard.model import Assessment, SubjectRef
+from privguard.oversight.following import ERASED, EXCUSED, WORK, Follower
 from privguard.store.log_reader import Indexed, LogReader
 from privguard.store.trail_reader import TrailReader
 
@@ -33,11 +33,16 @@ class Log:
     def head(self) -> tuple[int, bytes]:
         return len(self._entries), b""
 
+    def append(self, entry: bytes) -> None:
+        self._entries.append((len(self._entries), entry))
+
     def entries(self, start: int) -> Iterator[Indexed]:
         return iter(self._entries[start:])
 
 
 class Trail:
+    known: Mapping[str, SubjectRef] = {}
+
     def since(self, ts_us: int) -> int | None:
         return 0
 
@@ -45,15 +50,14 @@ class Trail:
         return 0
 
     def clients(self, tokens: Collection[str]) -> dict[str, Any]:
-        return {}
+        return {token: self.known[token] for token in tokens if token in self.known}
 
 
 def leaf(name: str, **more: Any) -> bytes:
     group = Group(resource="client", subjects=[("t", 1, -1)])
-    said = {"action": "gateway:client:read", "risk": Assessment(at=1_790_000_000, level="unknown"), **more}
-    return encode(
-        Leaf(actor="a", groups=[group], id=name, outcome="permitted", tenant="default", ts=1, v=1, **said)
-    )
+    said = {"action": "gateway:client:read", "outcome": "permitted", **more}
+    said = {"risk": Assessment(at=1_790_000_000, level="unknown"), **said}
+    return encode(Leaf(actor="a", groups=[group], id=name, tenant="default", ts=1, v=1, **said))
 
 
 def test_what_cannot_be_read_is_passed_over_and_nothing_counts_twice() -> None:
@@ -69,3 +73,29 @@ def test_what_cannot_be_read_is_passed_over_and_nothing_counts_twice() -> None:
     follower.refresh()
     assert watch.counted == ["1", "2", "3"]
     assert watch.awake
+
+
+@pytest.mark.parametrize(("outcome", "kept"), [("permitted", False), ("denied", True)])
+def test_whoever_is_erased_is_no_longer_known_by_name(outcome: str, kept: bool) -> None:
+    """L13: what a process remembers goes as well; a client on hold stays."""
+    watch, trail = Counting(), Trail()
+    trail.known = {"t": SubjectRef("client", "1042")}
+    sight = Sight(1_790_000_000, "default:a", "rm", "north")
+    called = {"what": "call", "for": "a", "at": "1790000000"}
+    entries = [leaf("0", action=WORK, about=called, risk=None), leaf("1")]
+    log = Log(entries)
+    follower = Follower(watch, cast("LogReader", log), cast("TrailReader", trail), 0)
+    follower.refresh()
+    watch.look("own", sight, [("client:1042", ())], frozenset())
+    assert "1042" in f"{vars(watch)}{vars(follower)}"
+    trail.known = {}
+    log.append(leaf("2", action=ERASED, outcome=outcome, risk=None))
+    follower.refresh()
+    assert ("1042" in f"{vars(watch)}{vars(follower)}") is kept
+    if not kept:  # as whoever replays the log from its beginning
+        fresh = Counting()
+        anew = Follower(fresh, cast("LogReader", log), cast("TrailReader", trail), 0)
+        anew.refresh()
+        fresh.look("own", sight, [("t", ())], frozenset())
+        assert {**fresh._touched} == {**watch._touched}
+        assert {**fresh._work} == {**watch._work}
