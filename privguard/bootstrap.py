@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ from privguard.store.subjects import SubjectKeys
 from privguard.store.trail_reader import TrailReader
 from privguard.store.tree_reader import TreeReader
 from privguard.store.wrapped import WrappedKeys
-from privguard.telemetry import logger
+from privguard.telemetry import Chore, logger
 from privguard.witness.client import HttpCosigner
 
 _DAY_US: Final = 86_400_000_000
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from privguard.oversight.timestamps import Timestamping
 
 UNSIGNED: Final = "The log is unsigned: name [audit] signing_keys (`privguard init` writes them)."
+UPKEEP_S: Final = 1.0
 SAID_S: Final = 10.0
 """How often a process says which keys it knows; after a minute of silence it counts as ended."""
 
@@ -200,14 +202,34 @@ def build(config: str | Path) -> Guard:
         ConfigError, PolicyError: with file, line and mend.
         StoreUnavailableError, AuditUnavailableError: the store cannot be opened.
     """
-    guard = wire(load_settings(Path(config))).guard
-    policy = guard.core.policy
-    if policy is not None and (policy.effects or policy.honey):
-        logger().warning(
-            "unwatched",
-            meaning="only the gateway judges how unusual an access is: `anomaly` has no effect here",
-        )
-    return guard
+    wiring = wire(load_settings(Path(config)))
+    for chore in [Chore(*each) for each in upkeep(wiring).items()]:
+        threading.Thread(target=_again, args=(chore,), name="privguard-upkeep", daemon=True).start()
+    return wiring.guard
+
+
+def upkeep(wiring: Wiring) -> dict[str, Callable[[], None]]:
+    """Has a wiring's accesses watched, and gives what keeps it up to date.
+
+    Returns:
+        Work for once a second, each by itself, under the name its failure is logged by.
+    """
+    core, alarms = wiring.guard.core, open_alarms(wiring.settings)
+    follower, core.watch = open_follower(wiring.settings)
+    core.alerts = alarms
+    return {
+        "policy-watch-failed": wiring.policy_file.refresh,
+        "key-watch-failed": wiring.key_watch.refresh,
+        "log-watch-failed": follower.refresh,
+        "alerts-failed": alarms.deliver,
+    }
+
+
+def _again(chore: Chore) -> None:
+    """What the gateway's event loop does for the gateway, in a thread that ends with the process."""
+    while True:
+        time.sleep(UPKEEP_S)
+        chore.done()
 
 
 def wire(settings: Settings) -> Wiring:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from typing import IO, Any
 
 import structlog
+
+from privguard.errors import PrivguardError
 
 
 class _Unfailing:
@@ -45,3 +48,30 @@ def configure(*, json: bool) -> None:
 def logger() -> Any:
     """The process's logger."""
     return structlog.get_logger("privguard")
+
+
+class Chore:
+    """Work that is done again and again: a failure is logged once, until it is another, and raises nothing.
+
+    Args:
+        failed: name that a failure is logged by.
+    """
+
+    def __init__(self, failed: str, work: Callable[[], None]) -> None:
+        self.failed = failed
+        self._work = work
+        self._said = ""
+
+    def done(self) -> bool:
+        """Does it; whether it went well."""
+        cause = ""
+        try:
+            self._work()
+        except PrivguardError as error:
+            cause = error.detail
+        except Exception as error:  # noqa: BLE001  # the watch must outlive whatever a file system does
+            cause = type(error).__name__
+        if cause and cause != self._said:
+            logger().error(self.failed, cause=cause)
+        self._said = cause
+        return not cause

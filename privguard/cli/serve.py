@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from privguard.asgi.messages import ASGIApp
     from privguard.bootstrap import Wiring
     from privguard.gateway.login import Login
-    from privguard.oversight.alarms import Alarms
-    from privguard.oversight.following import Follower
     from privguard.ports import IdentityProvider
     from privguard.store.map_keeper import MapKeeper
     from privguard.store.publisher import Publisher
@@ -54,7 +52,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
     """The gateway of a wiring."""
     from privguard.asgi.admission import StaffIdentity
     from privguard.asgi.whoami import WhoAmIIdentity
-    from privguard.bootstrap import open_publisher, open_timestamping
+    from privguard.bootstrap import open_publisher, open_timestamping, upkeep
     from privguard.gateway import create_app
     from privguard.gateway.upstream import upstream_app
     from privguard.store.engine import Store
@@ -72,9 +70,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
         await asyncio.to_thread(wiring.close)
 
     publisher, store = open_publisher(wiring.settings), Store(wiring.settings.store.url)
-    watch = {"policy-watch-failed": wiring.policy_file.refresh, "key-watch-failed": wiring.key_watch.refresh}
-    follower, alarms = _watch(wiring)
-    watch |= {"log-watch-failed": follower.refresh, "alerts-failed": alarms.deliver}
+    watch = upkeep(wiring)
     if publisher is not None:
         sign = functools.partial(_sign, wiring, publisher, MapKeeper(store), [time.monotonic()])
         watch["publishing-failed"] = sign
@@ -95,16 +91,6 @@ def assemble(wiring: Wiring) -> ASGIApp:
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked through again: pauses of 10 ms and more
     return app
-
-
-def _watch(wiring: Wiring) -> tuple[Follower, Alarms]:
-    """Has a wiring's accesses watched: who reads its log, and who tells people."""
-    from privguard.bootstrap import open_alarms, open_follower
-
-    core, alarms = wiring.guard.core, open_alarms(wiring.settings)
-    follower, core.watch = open_follower(wiring.settings)
-    core.alerts = alarms
-    return follower, alarms
 
 
 def _work_key(wiring: Wiring) -> bytes:

@@ -11,7 +11,6 @@ from privguard.asgi import PrivacyMiddleware
 from privguard.asgi.messages import ASGIApp, Receive, Scope, Send
 from privguard.authority.enrolment import Enrolment
 from privguard.authority.granting import Granting
-from privguard.errors import PrivguardError
 from privguard.gateway.login import Login, add_login
 from privguard.gateway.own import PREFIX, PublicTree, own_routes
 from privguard.gateway.pages import add_pages
@@ -19,7 +18,7 @@ from privguard.gateway.stepup import Desk, add_stepup
 from privguard.gateway.work import add_work
 from privguard.guard import AsyncGuard, Guard
 from privguard.ports import IdentityProvider
-from privguard.telemetry import logger
+from privguard.telemetry import Chore
 
 REFRESH_S = 1.0
 """How often files are looked at again, and the log is signed."""
@@ -68,7 +67,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
-        watching = [asyncio.create_task(_watch(failed, work, failures)) for failed, work in watch.items()]
+        watching = [asyncio.create_task(_watch(Chore(*each), failures)) for each in watch.items()]
         try:
             yield
         finally:
@@ -92,18 +91,7 @@ def create_app(
     return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own)
 
 
-async def _watch(failed: str, work: Callable[[], None], failures: Counter[str]) -> None:
-    said = ""
+async def _watch(chore: Chore, failures: Counter[str]) -> None:
     while True:
         await asyncio.sleep(REFRESH_S)
-        cause = ""
-        try:
-            await asyncio.to_thread(work)
-        except PrivguardError as error:
-            cause = error.detail
-        except Exception as error:  # noqa: BLE001  # the watch must outlive whatever a file system does
-            cause = type(error).__name__
-        failures[failed] += bool(cause)
-        if cause and cause != said:
-            logger().error(failed, cause=cause)
-        said = cause
+        failures[chore.failed] += not await asyncio.to_thread(chore.done)

@@ -125,9 +125,7 @@ class Follower:
             self._named.pop(token, None)
 
     def _seen(self, leaf: Leaf) -> dict[str, Collection[str]]:
-        return {
-            self._name(token): group.relations for group in leaf.groups for token, _, _ in group.subjects
-        }
+        return {self._name(token): group.relations for group in leaf.groups for token, _, _ in group.subjects}
 
     def _name(self, token: str) -> str:
         return self._names.get(token) or self._named.get(token, token)

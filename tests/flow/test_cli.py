@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
-from privguard.bootstrap import build
 from privguard.config import load_settings
 from privguard.errors import ConfigError
 from tests.door import REPO, Gateway, Running, make_gateway
@@ -280,10 +278,3 @@ def test_what_is_gone_is_named_with_its_mend(folder: Gateway, file: str) -> None
     said = privguard("doctor", "--config", str(folder.config))
     [line, *_] = [line for line in said.stdout.splitlines() if f"{file}: No such file" in line]
     assert "Restore it from its backup" in line or "Put the log back" in line
-
-
-def test_a_guard_without_a_gateway_says_that_nobody_judges_what_is_unusual(folder: Gateway) -> None:
-    with capture_logs() as said:
-        guard = build(folder.config)
-    guard.core.log.close()  # type: ignore[attr-defined]
-    assert [line["event"] for line in said if line["event"] == "unwatched"] == ["unwatched"]

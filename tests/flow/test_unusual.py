@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -10,17 +11,32 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from privguard.asgi import PrivacyMiddleware
+from privguard.bootstrap import build
 from privguard.crypto.keyring import parse
-from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
+from privguard.errors import PrivguardError
+from privguard.guard import Door
+from privguard.model import (
+    AccessEvent,
+    Assessment,
+    Disclosure,
+    FieldShown,
+    Outcome,
+    Principal,
+    SubjectRef,
+    View,
+)
 from privguard.sinks.send import webhook_key, webhook_signature
 from privguard.store.audit_log import SqlAuditLog
 from tests.attacks.stepup import API, Person
 from tests.command import privguard
 from tests.door import BANK_POLICY, Answer, Gateway, Running, ask, make_gateway
+from tests.flow.asgi_caller import call, canned
 from tests.unit.store.logs import SystemEntropy
 
 DAY_S = 86_400
@@ -349,3 +365,45 @@ def test_the_crm_says_what_work_there_is_and_nobody_else_does(watched: Gateway) 
     for wrong in ({"what": "love"}, {"actor": "rm\0li"}, {"client": ["client", "7\0"]}):
         assert posted(watched, json.dumps({"data": [{**work, **wrong}]}).encode(), "m5", now).status == 400
     assert len([1 for leaf in watched.leaves() if leaf["action"] == "crm:client:work"]) == 1
+
+
+class Chen:
+    """Identity of a middleware's callers."""
+
+    async def identify(self, target: object, headers: object, body: bytes) -> Principal:
+        return Principal(id="mgr.chen", roles=frozenset({"rm_manager"}), branch="B-01")
+
+
+@pytest.mark.parametrize("door", ["middleware", "library"])
+def test_the_other_doors_are_watched_as_the_gateway_is(bank: Running, own_folder: Path, door: str) -> None:
+    alerted = f'[alerts]\nfile = "{own_folder / "alerts"}"\n'
+    made = make_gateway(own_folder, bank.port, policy=policy(), extra=alerted)
+    ordinary_weeks(made)
+    guard = build(made.config)
+    until = time.monotonic() + 30
+    while not (guard.core.watch is not None and guard.core.watch.awake):
+        assert time.monotonic() < until, "it does not read the log"
+        time.sleep(0.05)
+
+    def look(client: str) -> str:
+        record = {"id": client, "name": "N", "tier": "mass", "branch": "B-01", "rm_ids": []}
+        if door == "middleware":
+            app = PrivacyMiddleware(canned(json.dumps({"client": record}).encode()), guard)
+            answer = call(app, "GET", f"/clients/{client}")
+            return str(json.loads(answer.body).get("type", "")).rpartition(":")[2]
+        try:
+            guard.disclose(asyncio.run(Chen().identify("", "", b"")), resource="client", record=record)
+        except PrivguardError as refused:
+            return refused.problem
+        return ""
+
+    guard.core.door = Door(identity=Chen())
+    assert look(DECOY) == "not-permitted"
+    assert alerts(made, "planted")
+    asked = [look(str(client)) for client in range(5_000, 5_060)]
+    assert asked[0] == ""
+    assert asked[-1] == "step-up-required"
+    last = made.last()
+    assert last["risk"]["level"] in ("high", "severe")
+    assert last["action"] == f"{door}:client:read"
+    guard.core.log.close()  # type: ignore[attr-defined]
