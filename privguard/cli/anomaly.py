@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from privguard.cli.evaluation import evaluate
-from privguard.cli.options import config_option, json_option, system_account
+from privguard.cli.options import acted, config_option, json_option, say, settings_of, tenant_option, trail_of
 
-tenant_option = click.option("--tenant", default="default", show_default=True, help="The tenant.")
+if TYPE_CHECKING:
+    from privguard.bootstrap import Authority
+    from privguard.model import Principal
 
 
 @click.group()
@@ -30,9 +35,8 @@ def replay(config: Path, as_json: bool) -> None:
     They differ where several workers had not yet seen each other's entries, and at a worker's first entries.
     """
     from privguard.bootstrap import open_follower
-    from privguard.config import load_settings
 
-    follower, _ = open_follower(load_settings(config))
+    follower, _ = open_follower(settings_of(config))
     counts = dict.fromkeys(("entries", "compared", "different"), 0)
     first: int | None = None
     for index, leaf, risk in follower.replayed():
@@ -62,11 +66,9 @@ def replay(config: Path, as_json: bool) -> None:
 @json_option
 def cases(config: Path, as_json: bool, tenant: str, only_open: bool) -> None:
     """What was unusual, by actor and cause, newest first, and what people found."""
-    from privguard.bootstrap import open_trail
-    from privguard.config import load_settings
     from privguard.oversight.cases import cases as cases_of
 
-    with open_trail(load_settings(config), system_account()) as trail:
+    with trail_of(config) as trail:
         found = [case for case in cases_of(trail, tenant=tenant) if not (only_open and case.verdict)]
     for case in found:
         if as_json:
@@ -88,12 +90,10 @@ def cases(config: Path, as_json: bool, tenant: str, only_open: bool) -> None:
 @config_option
 def judge(config: Path, tenant: str, entry: str, verdict: str, note: str) -> None:
     """Put on record what was found of an unusual ENTRY, and so of its case."""
-    from privguard.bootstrap import open_trail
-    from privguard.config import load_settings
     from privguard.oversight.cases import Verdict
     from privguard.oversight.cases import judge as put
 
-    with open_trail(load_settings(config), system_account()) as trail:
+    with trail_of(config) as trail:
         index = put(trail, entry, Verdict(verdict), note, tenant)
     click.echo(f"on record as entry {index}")
 
@@ -115,21 +115,14 @@ def excuse(
     config: Path, as_json: bool, tenant: str, staff_id: str, cause: str, days: int, reason: str
 ) -> None:
     """Ask that CAUSE count as expected of STAFF for a while; who has [anomaly] excuse_role approves it."""
-    import asyncio
 
-    from msgspec.structs import replace
-
-    from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
-
-    with open_authority(load_settings(config), system_account()) as (authority, who):
+    def ask(authority: Authority, who: Principal) -> Coroutine[Any, Any, str]:
         scope = authority.enrolment.scope(replace(who, tenant=tenant), "excuse")
         asked = replace(scope, purpose=staff_id, fields=(cause,), ticket=str(days), reason=reason)
-        name = asyncio.run(authority.granting.request_excuse(who, asked))
-    if as_json:
-        click.echo(msgspec.json.encode({"request": name}))
-    else:
-        click.echo(f"request {name} waits an hour for whoever may approve it")
+        return authority.granting.request_excuse(who, asked)
+
+    name = acted(config, ask)
+    say(as_json, {"request": name}, f"request {name} waits an hour for whoever may approve it")
 
 
 @anomaly.command()
@@ -139,7 +132,7 @@ def excuse(
 @click.option(
     "--budget", default=5, show_default=True, type=click.IntRange(1, 1000), help="Findings a day, at most."
 )
-@click.option("--tenant", default="default", show_default=True, help="The tenant.")
+@tenant_option
 @config_option
 @json_option
 def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> None:
@@ -147,14 +140,13 @@ def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> Non
 
     Days are UTC; of the last one, what follows it is not known yet.
     """
-    from privguard.bootstrap import SystemClock, open_trail
-    from privguard.config import load_settings
+    from privguard.bootstrap import SystemClock
     from privguard.oversight.filters import Filter
     from privguard.oversight.findings import Findings, since_us
     from privguard.oversight.lookback import Lookback
 
     asked = Filter(tenant=tenant, since_us=since_us(SystemClock().now_us(), days))
-    with open_trail(load_settings(config), system_account()) as trail, Lookback() as back:
+    with trail_of(config) as trail, Lookback() as back:
         findings = Findings(back)
         findings.take(trail.every(asked)[1])
         found = findings.found(days, budget)

@@ -11,10 +11,20 @@ import click
 import msgspec
 
 from privguard.cli.handed import forms
-from privguard.cli.options import config_option, json_option, system_account
+from privguard.cli.options import (
+    ANY_FILE,
+    config_option,
+    json_option,
+    kind_option,
+    language_option,
+    settings_of,
+    tenant_option,
+    trail_of,
+)
 from privguard.cli.proofs import checkpoint, prove, publish, trust, verify, write_bundle, write_proof
 from privguard.cli.recovery import operator, recover, sign
 from privguard.cli.retention import prune
+from privguard.model import SubjectRef
 
 if TYPE_CHECKING:
     from privguard.audit.floor import Sealed
@@ -58,10 +68,10 @@ _LISTS = {
 
 _SINGLE = (
     click.option("--client", help="The client's id in the CRM."),
-    click.option("--kind", default="client", show_default=True, help="The client's kind in the policy."),
+    kind_option,
     click.option("--since", type=_Moment(), help="Log time from here on (UTC unless it says otherwise)."),
     click.option("--until", type=_Moment(), help="Log time before this."),
-    click.option("--tenant", default="default", show_default=True, help="The tenant."),
+    tenant_option,
 )
 
 
@@ -91,7 +101,7 @@ def audit() -> None:
 @json_option
 def search(config: Path, as_json: bool, limit: int, cursor: str | None, **asked: Any) -> None:
     """Entries that match, newest first, a page at a time."""
-    with _trail(config) as trail:
+    with trail_of(config) as trail:
         page, sealed = trail.search(_filter(asked), limit=limit, cursor=cursor), trail.sealed()
     _print(page.entries, as_json)
     if page.cursor is not None:
@@ -107,14 +117,14 @@ def search(config: Path, as_json: bool, limit: int, cursor: str | None, **asked:
 @json_option
 def tail(config: Path, as_json: bool, count: int, **asked: Any) -> None:
     """The newest entries that match, oldest of them first."""
-    with _trail(config) as trail:
+    with trail_of(config) as trail:
         entries = trail.tail(_filter(asked), count)
     _print(entries, as_json)
 
 
 @audit.command()
 @click.argument("entry")
-@click.option("--tenant", default="default", show_default=True, help="The tenant.")
+@tenant_option
 @config_option
 @json_option
 def show(config: Path, as_json: bool, entry: str, tenant: str) -> None:
@@ -122,7 +132,7 @@ def show(config: Path, as_json: bool, entry: str, tenant: str) -> None:
     from privguard.anomaly.explain import clears, sentence
     from privguard.oversight.alarms import evidence_of
 
-    with _trail(config) as trail:
+    with trail_of(config) as trail:
         shown = trail.show(entry, tenant)
     names = {token: f"{client.kind} {client.id}" for token, client in shown.clients.items()}
     if as_json:
@@ -144,28 +154,25 @@ def show(config: Path, as_json: bool, entry: str, tenant: str) -> None:
 
 @audit.command()
 @click.argument("client")
-@click.option("--kind", default="client", show_default=True, help="The client's kind in the policy.")
-@click.option("--tenant", default="default", show_default=True, help="The tenant.")
+@kind_option
+@tenant_option
 @click.option(
     "--proof",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=ANY_FILE,
     help="A new file for the report with its proof that no entry is missing.",
 )
-@click.option(
-    "--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="The language."
-)
+@language_option
 @config_option
 @json_option
 def report(
     config: Path, as_json: bool, client: str, kind: str, tenant: str, proof: Path | None, lang: str
 ) -> None:
     """Who saw a client, newest first; complete, or it fails: every entry of the client's chain is there."""
-    from privguard.model import SubjectRef
     from privguard.oversight.layout import report_line
     from privguard.oversight.wording import Words
 
     words, offset = (Words(lang), "") if lang == "en" else _policy_words(config, lang)
-    with _trail(config) as trail:
+    with trail_of(config) as trail:
         found = trail.report(SubjectRef(kind, client), tenant)
         if proof is not None:
             write_proof(config, proof, found)
@@ -198,17 +205,16 @@ def report(
 def export(config: Path, as_json: bool, folder: Path, form: str, bundle: bool, **asked: Any) -> None:
     """Everything that matches, oldest first, into a folder that is not there yet; without a cap."""
     from privguard import __version__
-    from privguard.config import load_settings
     from privguard.oversight.export import export
 
-    wanted, settings = _filter(asked), load_settings(config)
+    wanted, settings = _filter(asked), settings_of(config)
     if bundle:
-        with _trail(config) as trail:
+        with trail_of(config) as trail:
             trail.every(wanted)
         count = write_bundle(settings, folder)
         click.echo(f"{count} entries are in {folder}: privguard audit verify --bundle {folder} --key FILE")
         return
-    with _trail(config) as trail:
+    with trail_of(config) as trail:
         receipt, entries = trail.every(wanted)
         proving, made = _proofs(settings, receipt.index + 1), forms(receipt.origin, __version__)[form]
         sealed = trail.sealed()
@@ -240,10 +246,9 @@ def _say(sealed: Sealed | None) -> None:
 def _policy_words(config: Path, lang: str) -> tuple[Words, str]:
     """A language with the policy's names, and the offset of times; without where the policy has none."""
     from privguard.bootstrap import read_policy
-    from privguard.config import load_settings
     from privguard.oversight.wording import Words
 
-    said = read_policy(load_settings(config).system.policy).statement
+    said = read_policy(settings_of(config).system.policy).statement
     if said is None:
         return Words(lang), "+00:00"
     return Words(lang, msgspec.to_builtins(said.names)), said.offset
@@ -260,16 +265,7 @@ def _proofs(settings: Settings, size: int) -> Proofs | None:
     return Proofs(published.note, inclusions(published.size, tree.entries))
 
 
-def _trail(config: Path) -> Any:
-    """The trail for whoever runs this, by the name the system knows them by."""
-    from privguard.bootstrap import open_trail
-    from privguard.config import load_settings
-
-    return open_trail(load_settings(config), system_account())
-
-
 def _filter(asked: dict[str, Any]) -> Filter:
-    from privguard.model import SubjectRef
     from privguard.oversight.filters import Filter
 
     client, kind = asked.pop("client"), asked.pop("kind")

@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
-from privguard.cli.options import config_option, json_option, system_account
+from privguard.cli.options import (
+    ANY_FOLDER,
+    config_option,
+    json_option,
+    kind_option,
+    language_option,
+    say,
+    settings_of,
+    system_account,
+    tenant_option,
+)
+from privguard.errors import ConfigError
+from privguard.model import SubjectRef
 
 if TYPE_CHECKING:
     from privguard.config import Settings
@@ -22,8 +33,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def whom(command: F) -> F:
     """The argument and options that name a client."""
     for option in (
-        click.option("--tenant", default="default", show_default=True, help="The tenant."),
-        click.option("--kind", default="client", show_default=True, help="The client's kind in the policy."),
+        tenant_option,
+        kind_option,
         click.argument("client_id", metavar="CLIENT"),
     ):
         command = option(command)
@@ -53,15 +64,14 @@ def hold(
 ) -> None:
     """Keep a client from being erased, until it is released."""
     from privguard.bootstrap import open_custody
-    from privguard.config import load_settings
-    from privguard.model import SubjectRef
 
-    with open_custody(load_settings(config), system_account()) as custodian:
+    with open_custody(settings_of(config), system_account()) as custodian:
         receipt = custodian.hold(SubjectRef(kind, client_id), reason, tenant, on=not release)
-    if as_json:
-        click.echo(msgspec.json.encode({"hold": not release, "index": receipt.index}))
-    else:
-        click.echo(f"{'released' if release else 'on hold'}; entry {receipt.index} of the log")
+    say(
+        as_json,
+        {"hold": not release, "index": receipt.index},
+        f"{'released' if release else 'on hold'}; entry {receipt.index} of the log",
+    )
 
 
 @client.command()
@@ -71,15 +81,14 @@ def hold(
 def erase(config: Path, as_json: bool, client_id: str, kind: str, tenant: str, reason: str) -> None:
     """Destroy a client's key: nobody can read its details or tell its token any more. Not to be undone."""
     from privguard.bootstrap import open_custody
-    from privguard.config import load_settings
-    from privguard.model import SubjectRef
 
-    with open_custody(load_settings(config), system_account()) as custodian:
+    with open_custody(settings_of(config), system_account()) as custodian:
         erased = custodian.erase(SubjectRef(kind, client_id), reason, tenant)
-    if as_json:
-        click.echo(msgspec.json.encode({"index": erased.receipt.index, "details": erased.details}))
-    else:
-        click.echo(f"erased, with {erased.details} sealed details; entry {erased.receipt.index} of the log")
+    say(
+        as_json,
+        {"index": erased.receipt.index, "details": erased.details},
+        f"erased, with {erased.details} sealed details; entry {erased.receipt.index} of the log",
+    )
 
 
 @client.command()
@@ -98,30 +107,27 @@ def lift(
 ) -> None:
     """End an embargo: the client may learn of the accesses that were under it by now."""
     from privguard.bootstrap import open_custody, read_policy
-    from privguard.config import load_settings
-    from privguard.model import SubjectRef
     from privguard.oversight.statement import rules_of
 
-    settings = load_settings(config)
+    settings = settings_of(config)
     known = sorted(rules_of(read_policy(settings.system.policy)).embargo)
     if not set(names) <= set(known):
         raise click.BadParameter(f"The policy's embargoes are: {', '.join(known) or 'none'}.")
     with open_custody(settings, system_account()) as custodian:
         receipt = custodian.lift(SubjectRef(kind, client_id), names, reason, tenant)
-    if as_json:
-        click.echo(msgspec.json.encode({"lifted": names, "index": receipt.index}))
-    else:
-        click.echo(f"lifted: {', '.join(names)}; entry {receipt.index} of the log")
+    say(
+        as_json,
+        {"lifted": names, "index": receipt.index},
+        f"lifted: {', '.join(names)}; entry {receipt.index} of the log",
+    )
 
 
 @client.command()
 @whom
-@click.option(
-    "--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="The language."
-)
+@language_option
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=ANY_FOLDER,
     help="A new folder for statement.pdf, signed, and statement.json, with its proofs.",
 )
 @config_option
@@ -136,13 +142,11 @@ def statement(
     from privguard.bootstrap import SystemClock, open_reader, open_trail, read_policy
     from privguard.cli.init import write_new
     from privguard.cli.proofs import publish
-    from privguard.config import load_settings
-    from privguard.model import SubjectRef
     from privguard.oversight.export import new_folder
     from privguard.oversight.layout import lay_out
     from privguard.oversight.statement import compose, prove, rules_of
 
-    settings, whose = load_settings(config), SubjectRef(kind, client_id)
+    settings, whose = settings_of(config), SubjectRef(kind, client_id)
     policy = read_policy(settings.system.policy)
     rules, now_us = rules_of(policy), SystemClock().now_us()
     with (
@@ -176,7 +180,6 @@ def statement(
 
 
 def _pdf(settings: Settings, layout: Layout, made_s: int) -> bytes:
-    from privguard.errors import ConfigError
     from privguard.keystore.keyset_file import read_secret
     from privguard.oversight.pdf import render, sign
 

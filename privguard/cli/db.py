@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from privguard.cli.options import config_option, json_option
+from privguard.cli.options import config_option, json_option, settings_of
 
 
 @click.group()
@@ -19,10 +19,9 @@ def db() -> None:
 @config_option
 def upgrade(config: Path) -> None:
     """Create or migrate the tables; safe to repeat."""
-    from privguard.config import load_settings
     from privguard.store import schema
 
-    click.echo(f"tables are at revision {schema.upgrade(load_settings(config).store.url).current}")
+    click.echo(f"tables are at revision {schema.upgrade(settings_of(config).store.url).current}")
 
 
 @db.command()
@@ -30,10 +29,9 @@ def upgrade(config: Path) -> None:
 @json_option
 def status(config: Path, as_json: bool) -> None:
     """Say which revision the tables are at and which this privguard needs; exit 1 if they differ."""
-    from privguard.config import load_settings
     from privguard.store import schema
 
-    found = schema.status(load_settings(config).store.url)
+    found = schema.status(settings_of(config).store.url)
     current = found.current or "none"
     if as_json:
         click.echo(json.dumps({"current": found.current, "needed": found.head}))

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from privguard.cli.init import write_new
-from privguard.cli.options import system_account
+from privguard.cli.options import acted
 from privguard.cli.playing import COOKIE, Stage
 from privguard.cli.shipped import shipped
 from privguard.errors import ConfigError
@@ -135,13 +135,8 @@ def _prepare(folder: Path, port: int, crm_port: int, samples: Any, branch: tuple
 
 def _invitation(folder: Path, name: str) -> str:
     """To enrol a first factor, as ``privguard factor invite`` says it."""
-    import asyncio
-
-    from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
-
-    with open_authority(load_settings(folder / "privguard.toml"), system_account()) as (authority, who):
-        return asyncio.run(authority.enrolment.invite(who, name, "default"))
+    config = folder / "privguard.toml"
+    return acted(config, lambda authority, who: authority.enrolment.invite(who, name, "default"))
 
 
 def _await_watch(log: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from privguard.cli.options import config_option, json_option, system_account
-
-tenant_option = click.option("--tenant", default="default", show_default=True, help="The tenant.")
+from privguard.cli.options import FILE, config_option, json_option, settings_of, system_account, tenant_option
+from privguard.errors import NotOnRecordError
 
 
 @click.group()
@@ -23,7 +22,7 @@ def directory() -> None:
     metavar="FILE",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
 )
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @tenant_option
@@ -32,9 +31,8 @@ def directory() -> None:
 def import_(config: Path, as_json: bool, files: tuple[Path, ...], tenant: str, dry_run: bool) -> None:
     """Replace the directory by CSV files, all or nothing; each file replaces all of its kind."""
     from privguard.bootstrap import open_registrar
-    from privguard.config import load_settings
 
-    with open_registrar(load_settings(config), system_account()) as (registrar, _):
+    with open_registrar(settings_of(config), system_account()) as (registrar, _):
         planned = registrar.plan({str(file): file.read_bytes() for file in files}, tenant)
         receipt = registrar.apply(planned) if planned.changes and not dry_run else None
     if as_json:
@@ -57,11 +55,9 @@ def import_(config: Path, as_json: bool, files: tuple[Path, ...], tenant: str, d
 def show(config: Path, as_json: bool, staff_id: str | None, tenant: str) -> None:
     """Say who is in the directory, or one of them; clients are counted, not named."""
     from privguard.bootstrap import SystemClock, open_registrar
-    from privguard.config import load_settings
-    from privguard.errors import NotOnRecordError
     from privguard.identity.directory import standing
 
-    with open_registrar(load_settings(config), system_account()) as (_, kept):
+    with open_registrar(settings_of(config), system_account()) as (_, kept):
         found = kept.snapshot(tenant).staff
     if staff_id is not None:
         if staff_id not in found:

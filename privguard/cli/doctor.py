@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from privguard.cli.options import config_option, json_option
+from privguard.cli.options import config_option, json_option, settings_of
 from privguard.errors import ConfigError, PrivguardError
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ def doctor(config: Path, as_json: bool) -> None:
 
 
 def _checks(config: Path) -> Iterator[tuple[str, str, bool]]:
-    from privguard.config import load_settings
 
     try:
-        settings = load_settings(config)
+        settings = settings_of(config)
     except ConfigError as error:
         yield "config", str(error), False
         return

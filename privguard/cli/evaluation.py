@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from privguard.anomaly.simulate import SCENARIOS
-from privguard.cli.options import json_option
+from privguard.cli.options import ANY_FOLDER, FILE, json_option
 from privguard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--log",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="A bank's own event log, .xes or .xes.gz; the simulator's without it.",
 )
 @click.option(
@@ -34,11 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seeds", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many seeds.")
 @click.option("--train", is_flag=True, help="Seeds to choose thresholds by, not those that are reported.")
-@click.option(
-    "--plot",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Write precision-recall curves here (SVG).",
-)
+@click.option("--plot", type=ANY_FOLDER, help="Write precision-recall curves here (SVG).")
 @json_option
 def evaluate(
     log: Path | None, scenarios: tuple[str, ...], seeds: int, train: bool, plot: Path | None, as_json: bool

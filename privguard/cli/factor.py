@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 
-from privguard.cli.options import config_option, json_option, system_account
+from privguard.cli.options import acted, config_option, json_option, say, tenant_option
+from privguard.model import Principal
 
-tenant_option = click.option("--tenant", default="default", show_default=True, help="The tenant.")
+if TYPE_CHECKING:
+    from privguard.bootstrap import Authority
+
+
 staff_argument = click.argument("staff_id", metavar="STAFF")
 
 
@@ -26,13 +33,7 @@ def factor() -> None:
 @json_option
 def invite(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
     """Say a code, once, by which somebody without a factor enrols the first one within a week."""
-    import asyncio
-
-    from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
-
-    with open_authority(load_settings(config), system_account()) as (authority, who):
-        code = asyncio.run(authority.enrolment.invite(who, staff_id, tenant))
+    code = acted(config, lambda authority, who: authority.enrolment.invite(who, staff_id, tenant))
     if as_json:
         click.echo(msgspec.json.encode({"code": code}))
         return
@@ -47,14 +48,9 @@ def invite(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
 @json_option
 def list_(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
     """List somebody's factors; secrets and addresses are not shown."""
-    import asyncio
 
-    from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
-    from privguard.model import Principal
-
-    with open_authority(load_settings(config), system_account()) as (authority, _):
-        found = asyncio.run(authority.enrolment.mine(Principal(staff_id, tenant=tenant)))
+    whose = Principal(staff_id, tenant=tenant)
+    found = acted(config, lambda authority, _: authority.enrolment.mine(whose))
     for one in found:
         since = datetime.fromtimestamp(one.created_us // 1_000_000, UTC)
         if as_json:
@@ -74,19 +70,10 @@ def list_(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
 @json_option
 def reset(config: Path, as_json: bool, staff_id: str, tenant: str, only: tuple[str, ...]) -> None:
     """Ask that somebody's factors be removed; who has [stepup] reset_role approves it."""
-    import asyncio
 
-    from msgspec.structs import replace
-
-    from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
-
-    with open_authority(load_settings(config), system_account()) as (authority, who):
+    def ask(authority: Authority, who: Principal) -> Coroutine[Any, Any, str]:
         scope = authority.enrolment.scope(replace(who, tenant=tenant), "reset")
-        name = asyncio.run(
-            authority.granting.request_reset(who, replace(scope, purpose=staff_id, fields=only))
-        )
-    if as_json:
-        click.echo(msgspec.json.encode({"request": name}))
-    else:
-        click.echo(f"request {name} waits an hour for whoever may approve it")
+        return authority.granting.request_reset(who, replace(scope, purpose=staff_id, fields=only))
+
+    name = acted(config, ask)
+    say(as_json, {"request": name}, f"request {name} waits an hour for whoever may approve it")

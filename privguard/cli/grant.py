@@ -8,10 +8,16 @@ from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 
-from privguard.cli.options import config_option, json_option, system_account
-
-tenant_option = click.option("--tenant", default="default", show_default=True, help="The tenant.")
+from privguard.cli.options import (
+    acted,
+    config_option,
+    json_option,
+    settings_of,
+    system_account,
+    tenant_option,
+)
 
 
 @click.group()
@@ -26,15 +32,10 @@ def grant() -> None:
 @config_option
 def revoke(config: Path, staff_id: str, name: str | None, tenant: str) -> None:
     """Revoke somebody's grants, on every worker at once."""
-    import asyncio
-
-    from msgspec.structs import replace
-
-    from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
-
-    with open_authority(load_settings(config), system_account()) as (authority, who):
-        asyncio.run(authority.granting.revoke(replace(who, tenant=tenant), staff_id, name))
+    acted(
+        config,
+        lambda authority, who: authority.granting.revoke(replace(who, tenant=tenant), staff_id, name),
+    )
     click.echo("revoked")
 
 
@@ -44,9 +45,8 @@ def revoke(config: Path, staff_id: str, name: str | None, tenant: str) -> None:
 def reviews(config: Path, as_json: bool) -> None:
     """List what is to be reviewed still; exit code 1 where a review is overdue."""
     from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
 
-    with open_authority(load_settings(config), system_account()) as (authority, _):
+    with open_authority(settings_of(config), system_account()) as (authority, _):
         due = authority.grants.due()
     late = 0
     for name, actor, due_us in due:
@@ -70,11 +70,5 @@ def reviews(config: Path, as_json: bool) -> None:
 @config_option
 def reviewed(config: Path, name: str, finding: str) -> None:
     """Note that a grant of a broken glass was looked at."""
-    import asyncio
-
-    from privguard.bootstrap import open_authority
-    from privguard.config import load_settings
-
-    with open_authority(load_settings(config), system_account()) as (authority, who):
-        asyncio.run(authority.granting.reviewed(who, name, finding))
+    acted(config, lambda authority, who: authority.granting.reviewed(who, name, finding))
     click.echo("noted")

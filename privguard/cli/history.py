@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from privguard.cli.options import settings_of
 from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
 
 DAY_S: Final = 86_400
@@ -21,9 +22,8 @@ _ROLE: Final = "rm_manager"
 def write(config: Path, actors: Sequence[str], branch: str, clients: Sequence[int]) -> None:
     """Puts the work of branch managers on record: lists, and some twenty clients a day each."""
     from privguard.bootstrap import open_log, read_keys
-    from privguard.config import load_settings
 
-    settings, now_s = load_settings(config), int(time.time())
+    settings, now_s = settings_of(config), int(time.time())
     chance = random.Random(1)  # noqa: S311  # it is to look like work, and the same each time
     log, waiting = open_log(settings, read_keys(settings)), []
     try:

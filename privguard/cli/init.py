@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from privguard.cli.options import ANY_FOLDER
 from privguard.cli.shipped import shipped
 from privguard.errors import ConfigError
 
@@ -50,7 +51,7 @@ file = "keys.json"
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="DIR", type=ANY_FOLDER)
 @click.option("--upstream", default="http://127.0.0.1:8000", show_default=True, help="The CRM to guard.")
 @click.option("--profile", default="bank", show_default=True, help="Policy to start from.")
 def init(folder: Path, upstream: str, profile: str) -> None:

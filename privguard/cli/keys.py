@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import click
-import msgspec
 
-from privguard.cli.options import config_option, json_option, system_account
+from privguard.cli.options import config_option, json_option, say, settings_of, system_account
+from privguard.errors import ConfigError
 
 
 @click.group()
@@ -29,13 +29,11 @@ def keys() -> None:
 def init(config: Path, suite: str) -> None:
     """Write a new key file where the configuration names one; never overwrites."""
     from privguard.bootstrap import keyset_file, open_keys
-    from privguard.config import load_settings
     from privguard.crypto.keyring import new_key_file
-    from privguard.errors import ConfigError
     from privguard.store.engine import Store
     from privguard.store.wrapped import count_by_version
 
-    settings = load_settings(config)
+    settings = settings_of(config)
     if settings.keys.provider != "file" and suite != "aes256gcm-sha256":
         raise ConfigError("A security module seals by AES-256-GCM here: leave --suite out.")
     store = Store(settings.store.url)
@@ -61,11 +59,10 @@ def init(config: Path, suite: str) -> None:
 def list_(config: Path, as_json: bool) -> None:
     """Say which versions there are, which of them wraps, and how many clients' keys each wraps."""
     from privguard.bootstrap import keyset_file
-    from privguard.config import load_settings
     from privguard.store.engine import Store
     from privguard.store.wrapped import count_by_version
 
-    settings = load_settings(config)
+    settings = settings_of(config)
     file, store = keyset_file(settings).read(), Store(settings.store.url)
     try:
         counts = count_by_version(store)
@@ -77,10 +74,7 @@ def list_(config: Path, as_json: bool) -> None:
         state = "primary" if version == file.primary else "old" if version < file.primary else "added"
         state = state if version in file.keks else "MISSING"
         row = {"version": version, "state": state, "wraps": counts.get(version, 0)}
-        if as_json:
-            click.echo(msgspec.json.encode(row))
-        else:
-            click.echo(f"  {version:4}  {state:8}  wraps {row['wraps']} keys")
+        say(as_json, row, f"  {version:4}  {state:8}  wraps {row['wraps']} keys")
 
 
 @keys.command()
@@ -91,9 +85,8 @@ def list_(config: Path, as_json: bool) -> None:
 def rotate(config: Path, wait: int) -> None:
     """Add a version, wait until every running process knows it, then wrap by it; safe to repeat."""
     from privguard.bootstrap import keyset_file, open_keys
-    from privguard.config import load_settings
 
-    settings = load_settings(config)
+    settings = settings_of(config)
     file = keyset_file(settings).read()
     with open_keys(settings, system_account()) as (custodian, _):
         if file.newest == file.primary:
@@ -111,15 +104,11 @@ def rotate(config: Path, wait: int) -> None:
 def rewrap(config: Path, as_json: bool) -> None:
     """Wrap by the primary version what others still wrap; may be interrupted and begun again."""
     from privguard.bootstrap import open_keys
-    from privguard.config import load_settings
 
-    with open_keys(load_settings(config), system_account()) as (custodian, wrapped):
+    with open_keys(settings_of(config), system_account()) as (custodian, wrapped):
         done = custodian.rewrap()
         left = wrapped.left()
-    if as_json:
-        click.echo(msgspec.json.encode({"rewrapped": done, "left": left}))
-    else:
-        click.echo(f"{done} keys are wrapped anew, {left} are left")
+    say(as_json, {"rewrapped": done, "left": left}, f"{done} keys are wrapped anew, {left} are left")
     if left:
         raise SystemExit(1)
 
@@ -130,8 +119,7 @@ def rewrap(config: Path, as_json: bool) -> None:
 def retire(config: Path, version: int) -> None:
     """Destroy a version that wraps nothing any more, and those before it. Not to be undone."""
     from privguard.bootstrap import open_keys
-    from privguard.config import load_settings
 
-    with open_keys(load_settings(config), system_account()) as (custodian, _):
+    with open_keys(settings_of(config), system_account()) as (custodian, _):
         custodian.retire(version)
     click.echo(f"version {version} is retired: what only it opens, such as an old backup, is lost for good")

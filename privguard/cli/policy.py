@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from privguard.cli.options import config_option, json_option
+from privguard.cli.options import FILE, config_option, json_option, settings_of
 from privguard.errors import ConfigError, PolicyError
+from privguard.model import AccessRequest, Principal, Verb
 
 if TYPE_CHECKING:
-    from privguard.model import FieldView, Principal
+    from privguard.model import FieldView
     from privguard.policy import Document, Finding, Policy
     from privguard.policy.explain import Explanation
     from privguard.policy.suite import Report, Suite
 
 _TESTS = "_test.yaml"
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
-_files = click.argument("files", metavar="[FILE]...", nargs=-1, type=_file)
+_files = click.argument("files", metavar="[FILE]...", nargs=-1, type=FILE)
 
 
 @click.group()
@@ -65,7 +65,7 @@ def test(files: tuple[Path, ...], config: Path, as_json: bool) -> None:
 
 
 @policy.command()
-@click.argument("file", required=False, type=_file)
+@click.argument("file", required=False, type=FILE)
 @click.option("--as", "actor", metavar="NAME", help="An actor of the tests beside the policy.")
 @click.option("--role", "roles", multiple=True, help="Or a role, which may be repeated.")
 @click.option("--branch", help="With --role: the actor's branch.")
@@ -89,7 +89,6 @@ def test(files: tuple[Path, ...], config: Path, as_json: bool) -> None:
 @json_option
 def explain(file: Path | None, config: Path, as_json: bool, **said: Any) -> None:
     """Say what an actor gets of a record and why: every rule, in order, and the views that follow."""
-    from privguard.model import AccessRequest, Verb
     from privguard.policy.explain import explain as explained
 
     file = _policy_file(_chosen((file,) if file else (), config)[0])
@@ -119,9 +118,8 @@ def _chosen(files: tuple[Path, ...], config: Path) -> tuple[Path, ...]:
         return files
     if not config.exists():
         raise click.UsageError(f"Name a policy file, or a configuration with --config: there is no {config}.")
-    from privguard.config import load_settings
 
-    return (Path(load_settings(config).system.policy),)
+    return (Path(settings_of(config).system.policy),)
 
 
 def _policy_file(file: Path) -> Path:
@@ -234,7 +232,6 @@ def _complain(file: Path, error: PolicyError, as_json: bool) -> None:
 
 
 def _actor(suite: Suite | None, said: dict[str, Any]) -> Principal:
-    from privguard.model import Principal
 
     if said["actor"]:
         if suite is None or said["actor"] not in suite.content.actors:

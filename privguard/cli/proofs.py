@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from privguard.cli.options import config_option, json_option
+from privguard.cli.options import FILE, FOLDER, config_option, json_option, settings_of
+from privguard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from privguard.audit.archive import Seal
     from privguard.audit.timestamp import Stamps
     from privguard.audit.trust import Accepted, Trust
     from privguard.audit.verify import Verification
@@ -28,18 +30,16 @@ def trust(config: Path) -> None:
     """Say whom to trust: the log's public keys, its witnesses and their quorum, for an auditor's file."""
     from privguard.audit.trust import write_trust
     from privguard.bootstrap import trust_of
-    from privguard.config import load_settings
 
-    click.echo(write_trust(trust_of(load_settings(config))), nl=False)
+    click.echo(write_trust(trust_of(settings_of(config))), nl=False)
 
 
 @click.command()
 @config_option
 def checkpoint(config: Path) -> None:
     """Sign the log as it is now, ask the witnesses, and say the signed checkpoint."""
-    from privguard.config import load_settings
 
-    published, _ = publish(load_settings(config))
+    published, _ = publish(settings_of(config))
     click.echo(published.note.decode(), nl=False)
 
 
@@ -49,9 +49,8 @@ def checkpoint(config: Path) -> None:
 def prove(config: Path, index: int) -> None:
     """Say the proof that an entry is in the log (c2sp.org/tlog-proof@v1), up to a signed checkpoint."""
     from privguard.audit.proof import ProofError, ProofFile, inclusion
-    from privguard.config import load_settings
 
-    published, tree = publish(load_settings(config), index + 1)
+    published, tree = publish(settings_of(config), index + 1)
     try:
         path = inclusion(index, published.size, tree.entries)
     except ProofError as error:
@@ -60,26 +59,18 @@ def prove(config: Path, index: int) -> None:
 
 
 @click.command()
-@click.option(
-    "--bundle", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A bundle's folder."
-)
-@click.option(
-    "--report", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A proved report."
-)
-@click.option(
-    "--export", type=click.Path(exists=True, file_okay=False, path_type=Path), help="An export's folder."
-)
-@click.option(
-    "--statement", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A client's statement."
-)
+@click.option("--bundle", type=FOLDER, help="A bundle's folder.")
+@click.option("--report", type=FILE, help="A proved report.")
+@click.option("--export", type=FOLDER, help="An export's folder.")
+@click.option("--statement", type=FILE, help="A client's statement.")
 @click.option(
     "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Whom to trust, as `privguard audit trust` said it to you; needed with all of these.",
 )
 @click.option(
     "--tsa",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="PEM file with the certificates whose time stamps you trust; [audit.timestamps] roots by default.",
 )
 @config_option
@@ -95,6 +86,8 @@ def verify(
     as_json: bool,
 ) -> None:
     """Hold the whole log to its signed checkpoint; or, without a database, what was handed out of it."""
+    from privguard.oversight.bundle import check_folder
+
     handed = {"report": report, "export": export, "statement": statement}
     if key is None and (bundle or any(handed.values())):
         raise click.UsageError("This needs --key: trust does not come from what is to be checked.")
@@ -106,7 +99,8 @@ def verify(
             return
     if bundle and key:
         trusted = read_trust(key)
-        accepted, found, seal = _verify_bundle(bundle, trusted)
+        with _told():
+            accepted, found, seal = check_folder(bundle, trusted)
         stamps = _bundle_stamps(bundle, accepted, trusted, tsa)
     else:
         accepted, found, stamps = _verify_log(config, key, tsa)
@@ -137,7 +131,6 @@ def write_bundle(settings: Settings, folder: Path) -> int:
     from privguard.audit.rotation import ROTATED
     from privguard.audit.trust import write_trust
     from privguard.bootstrap import open_reader, trust_of
-    from privguard.errors import ConfigError
     from privguard.oversight import bundle
     from privguard.oversight.retention import begin_of
     from privguard.store.engine import Store
@@ -164,14 +157,13 @@ def write_proof(config: Path, file: Path, report: ClientReport) -> None:
     """Writes a report with the proof that it is complete; map and log are committed and signed for it."""
     from privguard.bootstrap import SystemClock, SystemEntropy, open_log, open_reader, read_keys
     from privguard.cli.init import write_new
-    from privguard.config import load_settings
     from privguard.oversight.completeness import commit_map, prove_report
     from privguard.oversight.trail import entry_of
     from privguard.store.engine import Store
     from privguard.store.map_keeper import MapKeeper
     from privguard.store.retention import Retention
 
-    settings = load_settings(config)
+    settings = settings_of(config)
     store = Store(settings.store.url)
     keeper, log = MapKeeper(store), open_log(settings, read_keys(settings))
     try:
@@ -197,7 +189,6 @@ def write_proof(config: Path, file: Path, report: ClientReport) -> None:
 def publish(settings: Settings, size: int = 1) -> tuple[Published, TreeReader]:
     """The checkpoint that may be shown, of this size or more, and the tree."""
     from privguard.bootstrap import UNSIGNED, open_publisher
-    from privguard.errors import ConfigError
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
@@ -219,7 +210,6 @@ def publish(settings: Settings, size: int = 1) -> tuple[Published, TreeReader]:
 def read_trust(file: Path) -> Trust:
     """Whom a file says to trust. Raises ConfigError."""
     from privguard.audit.trust import TrustError, parse_trust
-    from privguard.errors import ConfigError
 
     try:
         return parse_trust(file.read_text(encoding="utf-8"))
@@ -229,22 +219,14 @@ def read_trust(file: Path) -> Trust:
         raise ConfigError(f"{file}: {error}") from None
 
 
-def _accept(trust: Trust, note: bytes) -> Accepted:
-    from privguard.audit.trust import TrustError
-
-    try:
-        return trust.accept(note)
-    except TrustError as error:
-        raise click.ClickException(f"The checkpoint is not to be trusted: {error}.") from None
-
-
-def _verify_bundle(folder: Path, trust: Trust) -> tuple[Accepted, Verification, Seal | None]:
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Says what does not hold, instead of where that was found."""
     from privguard.audit.proof import ProofError
     from privguard.audit.trust import TrustError
-    from privguard.oversight.bundle import check_folder
 
     try:
-        return check_folder(folder, trust)
+        yield
     except TrustError as error:
         raise click.ClickException(f"The checkpoint is not to be trusted: {error}.") from None
     except ProofError as error:
@@ -304,18 +286,18 @@ def _verify_log(
     """The log in the database: to the last checkpoint that may be shown, and on to its end."""
     from privguard.audit.verify import Pin
     from privguard.bootstrap import trust_of
-    from privguard.config import load_settings
     from privguard.oversight.verification import verify_store
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
-    settings = load_settings(config)
+    settings = settings_of(config)
     trusted = trust_of(settings) if key is None else read_trust(key)
     tree = TreeReader(Store(settings.store.url))
     published = tree.published()
     if published is None:
         raise click.ClickException("No checkpoint was published yet: `privguard audit checkpoint`.")
-    accepted = _accept(trusted, published.note)
+    with _told():
+        accepted = trusted.accept(published.note)
     signed, (size, root) = accepted.checkpoint, tree.head()
     # every row is what was hashed: if the root is not the signed one, another log was signed
     pins = [Pin(signed.size, signed.root, "forked"), Pin(size, root)]

@@ -7,22 +7,21 @@ from pathlib import Path
 import click
 import msgspec
 
-from privguard.cli.options import config_option, json_option, system_account
+from privguard.cli.options import ANY_FOLDER, config_option, json_option, settings_of, system_account
+from privguard.errors import ConfigError
 
 _DAY_US = 86_400_000_000
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=ANY_FOLDER)
 @config_option
 @json_option
 def prune(config: Path, folder: Path, as_json: bool) -> None:
     """Seal what is older than [audit.retention] says in a new folder in FOLDER, and delete it here."""
     from privguard.bootstrap import SystemClock, open_pruner
-    from privguard.config import load_settings
-    from privguard.errors import ConfigError
 
-    settings = load_settings(config)
+    settings = settings_of(config)
     days: dict[str, int | None] = settings.audit.retention.model_dump()
     if all(each is None for each in days.values()):
         raise ConfigError("Nothing may be pruned: [audit.retention] says of no entries how long they stay.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from privguard.cli.options import config_option
+from privguard.cli.options import config_option, settings_of
 
 if TYPE_CHECKING:
     from privguard.asgi.messages import ASGIApp
@@ -33,11 +33,10 @@ def serve(config: Path, workers: int, json_logs: bool) -> None:
     """Run the gateway until SIGTERM; requests under way get 20 seconds to end."""
     from privguard import telemetry
     from privguard.bootstrap import wire
-    from privguard.config import load_settings
     from privguard.gateway import server
 
     telemetry.configure(json=json_logs)
-    settings = load_settings(config)
+    settings = settings_of(config)
     wiring = wire(settings)  # what is wrong is said here, once, before any worker starts
     _announce(wiring)
     if workers == 1:
@@ -134,10 +133,9 @@ def _sign(wiring: Wiring, publisher: Publisher, keeper: MapKeeper, committed: li
 def _worker(config: Path, json_logs: bool) -> ASGIApp:
     from privguard import telemetry
     from privguard.bootstrap import wire
-    from privguard.config import load_settings
 
     telemetry.configure(json=json_logs)
-    return assemble(wire(load_settings(config)))
+    return assemble(wire(settings_of(config)))
 
 
 def _announce(wiring: Wiring) -> None:

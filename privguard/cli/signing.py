@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from privguard.cli.options import config_option, json_option, system_account
+from privguard.cli.options import FILE, config_option, json_option, say, settings_of, system_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +32,8 @@ def signing() -> None:
 def rotate(config: Path) -> None:
     """Make new keys, put them on record by the old ones' signatures, and sign with them from now on."""
     from privguard.bootstrap import open_log_keys
-    from privguard.config import load_settings
 
-    with open_log_keys(load_settings(config), system_account()) as custodian:
+    with open_log_keys(settings_of(config), system_account()) as custodian:
         last, index = custodian.rotate()
     click.echo(f"the old keys sign up to size {last}, the new ones beyond: entry {index} says so")
     click.echo(NEXT, err=True)
@@ -45,9 +44,8 @@ def rotate(config: Path) -> None:
 def retire(config: Path) -> None:
     """Destroy the private keys that do not sign any more. Not to be undone."""
     from privguard.bootstrap import open_log_keys
-    from privguard.config import load_settings
 
-    with open_log_keys(load_settings(config), system_account()) as custodian:
+    with open_log_keys(settings_of(config), system_account()) as custodian:
         gone = custodian.retire()
     click.echo(f"destroyed: {', '.join(gone)}; what they signed still verifies")
 
@@ -59,27 +57,20 @@ def list_(config: Path, as_json: bool) -> None:
     """Say every key of the log, the sizes it may sign, and whether its private key is still there."""
     from privguard.audit.checkpoint import MAX_SIZE
     from privguard.bootstrap import trust_of
-    from privguard.config import load_settings
 
-    for log in trust_of(load_settings(config)).logs:
+    for log in trust_of(settings_of(config)).logs:
         last = None if log.last == MAX_SIZE else log.last
         row = {"key": log.key.id.hex(), "origin": log.key.name, "first": log.first, "last": last}
-        if as_json:
-            click.echo(msgspec.json.encode(row))
-        else:
-            click.echo(
-                f"  {row['key']}  {log.key.name}  sizes {log.first} to {'-' if last is None else last}"
-            )
+        say(
+            as_json,
+            row,
+            f"  {row['key']}  {log.key.name}  sizes {log.first} to {'-' if last is None else last}",
+        )
 
 
 @signing.command()
-@click.argument("leaves", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--key",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Whom you trust: the log's old keys.",
-)
+@click.argument("leaves", metavar="FILE", type=FILE)
+@click.option("--key", required=True, type=FILE, help="Whom you trust: the log's old keys.")
 def follow(leaves: Path, key: Path) -> None:
     """Say whom to trust now: keys that those you trust have named, as the log's leaves prove."""
     from privguard.audit.rotation import followed

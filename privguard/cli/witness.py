@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from privguard.cli.options import ANY_FOLDER, FILE, signer_options, signers
+from privguard.errors import ConfigError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -16,23 +20,14 @@ if TYPE_CHECKING:
     from privguard.audit.trust import Trust
     from privguard.witness.server import Witness
 
-name_option = click.option("--name", required=True, help="The witness's name, a URL without its scheme.")
-keys_option = click.option(
-    "--keys",
-    "keys_file",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Its key file.",
-)
+signer_option = signer_options("witness", "Its key file.")
 logs_option = click.option(
     "--logs",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     help="Trust policy with the logs' keys, as `privguard audit trust` says them.",
 )
-state_option = click.option(
-    "--state", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of its state."
-)
+state_option = click.option("--state", required=True, type=ANY_FOLDER, help="Folder of its state.")
 
 
 @click.group()
@@ -41,24 +36,15 @@ def witness() -> None:
 
 
 @witness.command()
-@name_option
-@keys_option
+@signer_option
 def keys(name: str, keys_file: Path) -> None:
     """Say the witness's public keys; made first, if the key file is not there."""
-    import os
-
-    from privguard.audit.signing_keys import new_signing_keys
-    from privguard.cli.init import write_new
-
-    if not keys_file.exists():
-        write_new(keys_file, new_signing_keys(os.urandom), secret=True)
-    for signer in _signers(name, keys_file):
+    for signer in _signers(name, keys_file, new=True):
         click.echo(str(signer.key))
 
 
 @witness.command()
-@name_option
-@keys_option
+@signer_option
 @logs_option
 @state_option
 def follow(name: str, keys_file: Path, logs: Path, state: Path) -> None:
@@ -69,8 +55,7 @@ def follow(name: str, keys_file: Path, logs: Path, state: Path) -> None:
 
 
 @witness.command()
-@name_option
-@keys_option
+@signer_option
 @logs_option
 @state_option
 @click.option("--listen", default="127.0.0.1:8090", show_default=True, help="host:port to listen on.")
@@ -98,7 +83,6 @@ def create_app(witness: Witness) -> Starlette:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from privguard.errors import ConfigError, StoreUnavailableError
     from privguard.witness.exchange import MAX_BODY
 
     async def add_checkpoint(request: Request) -> Response:
@@ -129,9 +113,7 @@ def _witness(name: str, keys_file: Path, logs: Path, state: Path) -> Witness:
     return Witness(trust, _signers(name, keys_file), state, lambda: int(time.time()))
 
 
-def _signers(name: str, keys_file: Path) -> list[Signer]:
+def _signers(name: str, keys_file: Path, *, new: bool = False) -> Sequence[Signer]:
     from privguard.audit.note import COSIGNED_ED25519, COSIGNED_ML_DSA_44
-    from privguard.audit.signing_keys import signers_of
-    from privguard.keystore.keyset_file import read_secret
 
-    return list(signers_of(read_secret(keys_file), name, COSIGNED_ED25519, COSIGNED_ML_DSA_44))
+    return signers(name, keys_file, COSIGNED_ED25519, COSIGNED_ML_DSA_44, new=new)
