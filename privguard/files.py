@@ -29,6 +29,13 @@ def mark_of(path: Path) -> Mark | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
+def write_new(file: Path, content: bytes, *, secret: bool) -> None:
+    """Writes a new file; a secret one is readable by its owner alone from the first byte."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+
+
 def put_secret(path: Path, data: bytes) -> None:
     """Puts a file in the place of another, durably: whoever reads it finds it as it was or as it is now.
 

@@ -140,8 +140,8 @@ def statement(
 
     from privguard.audit.statement import DIGEST, ISSUED, PDF, digest, write
     from privguard.bootstrap import SystemClock, open_reader, open_trail, read_policy
-    from privguard.cli.init import write_new
     from privguard.cli.proofs import publish
+    from privguard.files import write_new
     from privguard.oversight.export import new_folder
     from privguard.oversight.layout import lay_out
     from privguard.oversight.statement import compose, prove, rules_of

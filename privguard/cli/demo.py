@@ -17,11 +17,11 @@ from typing import Any
 
 import click
 
-from privguard.cli.init import write_new
 from privguard.cli.options import acted
 from privguard.cli.playing import COOKIE, Stage
 from privguard.cli.shipped import shipped
 from privguard.errors import ConfigError
+from privguard.files import write_new
 
 _CONFIG = """\
 [gateway]

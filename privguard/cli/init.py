@@ -10,6 +10,7 @@ import click
 from privguard.cli.options import ANY_FOLDER
 from privguard.cli.shipped import shipped
 from privguard.errors import ConfigError
+from privguard.files import write_new
 
 _TOML = """\
 # privguard's configuration. Any key can also be set as PRIVGUARD_SECTION__KEY in the environment.
@@ -89,10 +90,3 @@ def init(folder: Path, upstream: str, profile: str) -> None:
         f"  privguard doctor --config {folder / 'privguard.toml'}\n"
         f"  privguard serve --config {folder / 'privguard.toml'}"
     )
-
-
-def write_new(file: Path, content: bytes, *, secret: bool) -> None:
-    """Writes a new file; a secret one is readable by its owner alone from the first byte."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)

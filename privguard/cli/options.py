@@ -52,7 +52,7 @@ def signer_options(whose: str, keys: str) -> Callable[[Callable[..., Any]], Call
 def signers(name: str, keys_file: Path, *kinds: int, new: bool = False) -> Sequence[Signer]:
     """Who signs by these keys; with ``new`` they are made first, if the file is not there."""
     from privguard.audit.signing_keys import new_signing_keys, signers_of
-    from privguard.cli.init import write_new
+    from privguard.files import write_new
     from privguard.keystore.keyset_file import read_secret
 
     if new and not keys_file.exists():

@@ -156,7 +156,7 @@ def write_bundle(settings: Settings, folder: Path) -> int:
 def write_proof(config: Path, file: Path, report: ClientReport) -> None:
     """Writes a report with the proof that it is complete; map and log are committed and signed for it."""
     from privguard.bootstrap import SystemClock, SystemEntropy, open_log, open_reader, read_keys
-    from privguard.cli.init import write_new
+    from privguard.files import write_new
     from privguard.oversight.completeness import commit_map, prove_report
     from privguard.oversight.trail import entry_of
     from privguard.store.engine import Store
