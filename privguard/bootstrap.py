@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, date, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -32,7 +34,7 @@ from privguard.authority.proving import Prover, Site
 from privguard.config import Settings, load_settings
 from privguard.crypto.keyring import FileProvider, Keyring
 from privguard.crypto.pseudonym import FieldTokens
-from privguard.errors import AuditUnavailableError, ConfigError, PolicyError
+from privguard.errors import AuditUnavailableError, ConfigError, NotOnRecordError, PolicyError
 from privguard.files import Mark, mark_of
 from privguard.guard import LATE, Door, Guard, GuardCore, Limits
 from privguard.keystore.keyset_file import KeysetFile, read_secret
@@ -44,6 +46,7 @@ from privguard.oversight.custodian import Custodian
 from privguard.oversight.following import Follower, SharedWatch
 from privguard.oversight.key_custodian import KeyCustodian
 from privguard.oversight.log_keys import LogKeyCustodian, SigningKeysFile
+from privguard.oversight.nightly import Nightly
 from privguard.oversight.registrar import Registrar
 from privguard.oversight.retention import Pruner
 from privguard.oversight.trail import Trail
@@ -509,6 +512,42 @@ def open_alarms(settings: Settings) -> Alarms:
     return Alarms(
         open_sender(sender, SystemClock(), SystemEntropy(), "[alerts]") if sender is not None else None
     )
+
+
+def open_nightly(wiring: Wiring) -> Nightly | None:
+    """What looks back over the log once a day. Raises ConfigError: the extra for it is absent."""
+    settings, anomaly, alerts = wiring.settings, wiring.settings.anomaly, wiring.guard.core.alerts
+    if not anomaly.look_back_at:
+        return None
+    if find_spec("duckdb") is None or find_spec("ibis") is None:
+        raise ConfigError("[anomaly] look_back_at needs more: pip install 'privguard[analytics]'.")
+    hour, minute = map(int, anomaly.look_back_at.split(":"))
+
+    def tell(text: str) -> None:
+        if alerts is not None and anomaly.look_back_role:
+            alerts.say([anomaly.look_back_role], text)
+
+    work = functools.partial(_look_back, settings)
+    return Nightly(work, hour * 3600 + minute * 60, SystemClock(), tell)
+
+
+def _look_back(settings: Settings) -> str:
+    """What there is to tell of all tenants."""
+    from privguard.oversight.daily import told  # loads DuckDB, which no worker needs
+
+    store = Store(settings.store.url)
+    tenants = LogReader(store).tenants()
+    store.close()
+    said, waits = list[str](), list[NotOnRecordError]()
+    with open_trail(settings, "privguard") as trail:
+        for each in tenants:
+            try:
+                said.append(told(trail, SystemClock(), settings.anomaly.look_back_budget, each))
+            except NotOnRecordError as error:  # a tenant whose log is young
+                waits.append(error)
+    if waits and not said:
+        raise waits[0]
+    return " ".join(filter(None, said))
 
 
 def open_follower(settings: Settings) -> tuple[Follower, SharedWatch]:

@@ -310,6 +310,13 @@ class AnomalySettings(Section):
     excuse_role: str = Field(
         "", description="role of who approves that something counts as expected of somebody for a while"
     )
+    look_back_at: str = Field(
+        "",
+        pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        description="time of day (UTC, 02:30) at which `serve` looks back over the log; empty: never",
+    )
+    look_back_budget: int = Field(5, ge=1, le=1000, description="findings of such a look back, a day at most")
+    look_back_role: str = Field("", description="role that [alerts] tells of what a look back found")
     work_secret: Path | None = Field(
         None, description="file with the secret by which the CRM signs what work there is with clients, 0600"
     )

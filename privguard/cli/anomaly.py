@@ -149,7 +149,7 @@ def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> Non
     with trail_of(config) as trail, Lookback() as back:
         findings = Findings(back)
         findings.take(trail.every(asked)[1])
-        found = findings.found(days, budget)
+        found = findings.found(findings.last - days + 1, findings.last, budget)
     for each in found:
         if as_json:
             click.echo(msgspec.json.encode(each))

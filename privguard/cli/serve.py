@@ -51,7 +51,7 @@ def assemble(wiring: Wiring) -> ASGIApp:
     """The gateway of a wiring."""
     from privguard.asgi.admission import StaffIdentity
     from privguard.asgi.whoami import WhoAmIIdentity
-    from privguard.bootstrap import open_publisher, open_timestamping, upkeep
+    from privguard.bootstrap import open_nightly, open_publisher, open_timestamping, upkeep
     from privguard.gateway import create_app
     from privguard.gateway.upstream import upstream_app
     from privguard.store.engine import Store
@@ -75,6 +75,8 @@ def assemble(wiring: Wiring) -> ASGIApp:
         watch["publishing-failed"] = sign
     if (timestamping := open_timestamping(wiring.settings)) is not None:
         watch["timestamping-failed"] = timestamping.refresh
+    if (nightly := open_nightly(wiring)) is not None:
+        watch["look-back-failed"] = nightly.refresh
     app = create_app(
         wiring.guard,
         upstream,

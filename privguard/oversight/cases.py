@@ -17,6 +17,8 @@ from privguard.oversight.trail import Entry, Trail
 QUIET_US: Final = 7 * 86_400_000_000
 """After so long without anything unusual a new case begins."""
 FEEDBACK: Final = "oversight:anomaly:feedback"
+FINDING: Final = "oversight:look-back:finding"
+"""Action of an entry that says whose day stood out when the log was looked back over."""
 ALARMING: Final = (Level.HIGH, Level.SEVERE, Level.RULE)
 _GRAVITY: Final = {level.value: place for place, level in enumerate(ALARMING)}
 
@@ -31,12 +33,12 @@ class Verdict(enum.StrEnum):
 
 
 class Case(Struct):
-    """Unusual accesses of one actor for one cause.
+    """Unusual accesses of one actor for one cause, or days of theirs that stood out when looked back at.
 
     Attributes:
         level: the gravest.
         since, last: log time of the first and the newest entry, ISO 8601, UTC.
-        clients: how many different ones stand in its entries.
+        clients: how many different ones stand in its entries, or in those that a look back names.
         newest: index of the newest entry.
         verdict: the last that was given of any of its entries; empty: nobody has looked into it.
     """
@@ -64,7 +66,8 @@ class _Open:
         self.last_us = leaf.ts
         self.indexes.append(entry.index)
         self.tokens.update(token for group in leaf.groups for token, _, _ in group.subjects)
-        level = leaf.risk.level if leaf.risk is not None else ""
+        self.tokens.update(leaf.about.get("entries", "").split())  # of a look back: one a client
+        level = leaf.risk.level if leaf.risk is not None else Level.HIGH
         if _GRAVITY.get(level, -1) >= _GRAVITY.get(self.level, -1):
             self.level = level
 
@@ -76,7 +79,9 @@ def cases(trail: Trail, *, tenant: str = "default", since_us: int | None = None)
         AuditUnavailableError: the looks could not be put on record.
     """
     _, entries = trail.every(Filter(tenant=tenant, risk=ALARMING, since_us=since_us))
-    opened = [(key, each) for key, each in _grouped(entries)]
+    opened = _grouped(entries)
+    _, back = trail.every(Filter(tenant=tenant, action=(FINDING,), since_us=since_us))
+    opened += _grouped(back)
     _, said = trail.every(Filter(tenant=tenant, action=(FEEDBACK,), since_us=since_us))
     verdicts = {int(entry.leaf.about["entry"]): entry.leaf.about["verdict"] for entry in said}
     found = [
@@ -101,10 +106,13 @@ def _grouped(entries: Iterable[Entry]) -> list[tuple[tuple[str, str], _Open]]:
     newest: dict[tuple[str, str], _Open] = {}
     every: list[tuple[tuple[str, str], _Open]] = []
     for entry in entries:
-        risk = entry.leaf.risk
-        if risk is None:
+        risk, about = entry.leaf.risk, entry.leaf.about
+        if risk is not None:
+            key = entry.leaf.actor, risk.why[0].cause if risk.why else risk.level
+        elif entry.leaf.action == FINDING:
+            key = about["for"], f"looking back: {about['why']}"
+        else:
             continue
-        key = entry.leaf.actor, risk.why[0].cause if risk.why else risk.level
         one = newest.get(key)
         if one is None or entry.leaf.ts - one.last_us > QUIET_US:
             one = newest[key] = _Open(entry)
@@ -124,7 +132,8 @@ def judge(trail: Trail, wanted: str, verdict: Verdict, note: str, tenant: str = 
         NotOnRecordError: there is no such entry, or it was not unusual.
     """
     entry = trail.show(wanted, tenant).parts[0]
-    if entry.leaf.risk is None or entry.leaf.risk.level not in ALARMING:
+    level = entry.leaf.risk.level if entry.leaf.risk is not None else ""
+    if level not in ALARMING and entry.leaf.action != FINDING:
         raise NotOnRecordError(
             f"Entry {entry.index} was not unusual: `privguard anomaly cases` says which were."
         )

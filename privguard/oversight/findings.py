@@ -85,24 +85,24 @@ class Findings:
                 self._flush()
         self._flush()
 
-    def found(self, days: int, budget: int) -> list[Finding]:
-        """The days of staff that stand out: at most ``budget`` a day of the last ``days``, highest first.
+    def found(self, first: int, last: int, budget: int) -> list[Finding]:
+        """The days of staff that stand out, from ``first`` to ``last``: of each at most ``budget``.
 
         Raises:
             NotOnRecordError: the log does not go back far enough.
         """
-        first = self.last - days + 1
         if first - self.first < NEEDED:
+            days = last - first + 1
             raise NotOnRecordError(
                 f"The log has {max(0, self.last - self.first + 1)} days with accesses; to look back at {days}"
                 f" takes {NEEDED + days}: two months say what is ordinary. Ask for fewer days, or wait."
             )
         self._back.learn(first - batch.MONTH)
-        self._back.judge(first - batch.MONTH, self.last + 1)
+        self._back.judge(first - batch.MONTH, last + 1)
         self._back.trends()
         known = levels(self._back.user_days(), range(first - batch.MONTH, first))
         chosen = list[UserDay]()
-        for day in range(first, self.last + 1):
+        for day in range(first, last + 1):
             today = sorted(
                 (-level, key) for key, (level, _) in known.items() if key[0] == day and level >= 1.0
             )

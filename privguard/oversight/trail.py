@@ -18,7 +18,7 @@ from privguard.audit.record import UNSEEN, Leaf, parse
 from privguard.errors import AuditUnavailableError, NotOnRecordError
 from privguard.model import AccessEvent, AuditReceipt, Disclosure, Outcome, SubjectRef
 from privguard.oversight.filters import Filter, cursor_of, index_of
-from privguard.ports import AuditLog, Clock, Entropy
+from privguard.ports import AuditLog, Claim, Clock, Entropy
 from privguard.store.log_reader import Indexed
 from privguard.store.trail_reader import Span, TrailReader
 
@@ -250,9 +250,14 @@ class Trail:
         return self._record(event), token
 
     def note(
-        self, action: str, about: Mapping[str, str], detail: tuple[tuple[str, str], ...], tenant: str
+        self,
+        action: str,
+        about: Mapping[str, str],
+        detail: tuple[tuple[str, str], ...],
+        tenant: str,
+        claim: Claim | None = None,
     ) -> AuditReceipt:
-        """Puts on record what somebody found in the trail; ``detail`` is sealed."""
+        """Puts on record what somebody found in the trail; ``detail`` is sealed. Raises the claim's error."""
         event = AccessEvent(
             event_id=self._entropy.token(16).hex(),
             at_us=self._clock.now_us(),
@@ -263,11 +268,11 @@ class Trail:
             about=about,
             detail=detail,
         )
-        return self._record(event)
+        return self._record(event, claim)
 
-    def _record(self, event: AccessEvent) -> AuditReceipt:
+    def _record(self, event: AccessEvent, claim: Claim | None = None) -> AuditReceipt:
         try:
-            return self._log.submit(event).result(self._deadline_s)
+            return self._log.submit(event, claim).result(self._deadline_s)
         except concurrent.futures.TimeoutError:
             raise AuditUnavailableError("The look at the trail could not be put on record in time.") from None
 

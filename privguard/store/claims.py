@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 from sqlalchemy import Connection as Transaction
 
-from privguard.errors import PrivguardError
+from privguard.errors import AccessDeniedError, PrivguardError
 from privguard.ports import Claim
 from privguard.store.statements import driver
 
@@ -51,6 +51,11 @@ class Statement:
         return Single(self, values, otherwise, why)
 
 
+_LEASE: Final = Statement("""
+INSERT INTO spent_challenge (nonce, until_us) VALUES (:nonce, :until)
+ON CONFLICT (nonce) DO UPDATE SET until_us = :until WHERE spent_challenge.until_us <= :now""")
+
+
 class Single(Struct, frozen=True):
     """A claim of one statement: where it does not hold, it has changed nothing that were to be undone."""
 
@@ -62,6 +67,12 @@ class Single(Struct, frozen=True):
     def __call__(self, transaction: Transaction) -> None:
         if not self.statement.changes(transaction, self.values):
             raise self.otherwise(self.why)
+
+
+def leased(name: str, now_us: int, until_us: int, otherwise: str) -> Claim:
+    """A name that nobody else holds until then; AccessDeniedError with these words where somebody does."""
+    values = {"nonce": name, "now": now_us, "until": until_us}
+    return _LEASE.claim(values, AccessDeniedError, otherwise)
 
 
 def settled(transaction: Transaction, claims: Mapping[str, Single]) -> dict[str, PrivguardError | None]:

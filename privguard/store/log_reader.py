@@ -97,6 +97,11 @@ class LogReader:
         """The leaves of an action, in order; the whole log is read for it."""
         return self._read(_leaves.where(event.c.action == action).order_by(event.c.idx))
 
+    def tenants(self) -> Sequence[str]:
+        """All that have entries; an index of the whole log is read for it."""
+        with self._store.read() as connection:
+            return connection.execute(select(event.c.tenant).distinct()).scalars().all()
+
     def _read(self, query: Select[int, bytes]) -> Sequence[Indexed]:
         with self._store.read() as connection:
             return connection.execute(query).all()

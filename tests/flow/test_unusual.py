@@ -407,3 +407,23 @@ def test_the_other_doors_are_watched_as_the_gateway_is(bank: Running, own_folder
     assert last["risk"]["level"] in ("high", "severe")
     assert last["action"] == f"{door}:client:read"
     guard.core.log.close()  # type: ignore[attr-defined]
+
+
+def test_serve_looks_back_once_a_day_whichever_worker(bank: Running, tmp_path: Path) -> None:
+    extra = '[anomaly]\nlook_back_at = "00:00"\n'
+    made = make_gateway(tmp_path, bank.port, policy=policy(), extra=extra)
+    ordinary_weeks(made)
+    made.workers = 2
+    made.start()
+    try:
+        until = time.monotonic() + 60
+        while "look-back-waits" not in made.output and time.monotonic() < until:
+            time.sleep(0.1)
+        assert "two months say what is ordinary" in made.output
+        time.sleep(1)
+        begun = [leaf for leaf in made.leaves() if leaf["action"] == "oversight:look-back:begin"]
+        assert len(begun) == 1
+    finally:
+        made.stop()
+    assert "Traceback" not in made.output
+    assert "look-back-failed" not in made.output

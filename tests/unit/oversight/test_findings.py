@@ -72,7 +72,7 @@ def looked_back(
     with Lookback() as back:
         findings = Findings(back)
         findings.take(trail.every(Filter())[1])
-        return findings.found(days, budget)
+        return findings.found(findings.last - days + 1, findings.last, budget)
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""Starts what looks back over the log, once a day, beside the gateway and out of its way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Final
+
+from privguard.errors import NotOnRecordError, PrivguardError, StoreUnavailableError
+from privguard.ports import Clock
+from privguard.telemetry import logger
+
+AGAIN_S: Final = 3_600
+"""After a failure."""
+_DAY_S: Final = 86_400
+
+
+class Nightly:
+    """Looks back in a process of its own, which gives way to all others and ends with this one.
+
+    Args:
+        work: what looks back, and gives what there is to tell or nothing; it is pickled.
+        at_s: from which second of the day (UTC).
+        tell: hears it.
+    """
+
+    def __init__(self, work: Callable[[], str], at_s: int, clock: Clock, tell: Callable[[str], None]) -> None:
+        self._work = work
+        self._clock = clock
+        self._tell = tell
+        self._due = self._next = self._now() // _DAY_S * _DAY_S + at_s
+        self._answer: Connection | None = None
+
+    def refresh(self) -> None:
+        """Begins when it is time, and hears what came of it; called once a second.
+
+        Raises:
+            PrivguardError: it failed; it begins again in an hour.
+        """
+        now = self._now()
+        if self._answer is not None:
+            if self._answer.poll():
+                self._done(self._answer, now)
+        elif now >= self._next:
+            context = get_context("spawn")
+            self._answer, theirs = context.Pipe(duplex=False)
+            context.Process(target=_apart, args=(self._work, theirs), daemon=True).start()
+            theirs.close()
+
+    def _done(self, answer: Connection, now: int) -> None:
+        self._answer, self._next = None, now + AGAIN_S
+        with answer:
+            try:
+                error, said = answer.recv()
+            except EOFError:
+                raise StoreUnavailableError("What looked back was ended (for want of memory?).") from None
+        if isinstance(error, NotOnRecordError):
+            logger().info("look-back-waits", cause=error.detail)
+        elif error is not None:
+            raise error
+        while self._due <= now:
+            self._due += _DAY_S
+        self._next = self._due
+        if said:
+            self._tell(said)
+
+    def _now(self) -> int:
+        return self._clock.now_us() // 1_000_000
+
+
+def _apart(work: Callable[[], str], answer: Connection) -> None:
+    os.nice(19)
+    error: PrivguardError | None = None
+    said = ""
+    try:
+        said = work()
+    except PrivguardError as raised:
+        error = raised
+    except Exception as raised:  # noqa: BLE001  # its message may quote data (L12)
+        error = StoreUnavailableError(f"Looking back failed ({type(raised).__name__}).")
+    with contextlib.suppress(OSError):  # nobody waits any more
+        answer.send((error, said))
