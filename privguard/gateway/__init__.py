@@ -14,7 +14,7 @@ from privguard.authority.granting import Granting
 from privguard.gateway.login import Login, add_login
 from privguard.gateway.own import PREFIX, PublicTree, own_routes
 from privguard.gateway.pages import add_pages
-from privguard.gateway.stepup import Desk, add_stepup
+from privguard.gateway.stepup import Acts, Desk, add_stepup
 from privguard.gateway.work import add_work
 from privguard.guard import AsyncGuard, Guard
 from privguard.ports import IdentityProvider
@@ -44,10 +44,10 @@ def create_app(
     check: Callable[[], None],
     tree: PublicTree,
     close: Callable[[], Awaitable[None]],
-    login: tuple[Login, IdentityProvider] | None = None,
-    authority: tuple[Granting, Enrolment] | None = None,
-    form_key: bytes = b"",
-    work_key: bytes = b"",
+    login: tuple[Login, IdentityProvider] | None,
+    authority: tuple[Granting, Enrolment],
+    form_key: bytes,
+    work_key: bytes,
 ) -> ASGIApp:
     """The gateway as an ASGI app.
 
@@ -57,9 +57,9 @@ def create_app(
         check: raises where the store takes no entries; may block.
         tree: what anybody may read of the log.
         close: awaited at the end.
-        authority: who issues grants and enrols factors; None: clear values are not to be had.
+        authority: who issues grants and enrols factors.
         login: how staff sign in to the gateway's own pages, and who they are there; None: as on the CRM's.
-        form_key: 32 bytes that the pages' forms are marked with, the same in every worker; empty: no pages.
+        form_key: 32 bytes that the pages' forms are marked with, the same in every worker.
         work_key: what the CRM signs with that says what work there is; empty: it is not listened to.
     """
 
@@ -80,12 +80,11 @@ def create_app(
     if login is not None:
         add_login(own, AsyncGuard(guard.core), *login)
     door = guard.core.door
-    if authority is not None and door is not None:
-        add_stepup(own, door.identity, *authority, guard.core.clock.now_us)
-        if form_key:
-            where = f"{PREFIX}login" if login is not None else ""
-            desk = Desk(login[1] if login is not None else door.identity)
-            add_pages(own, desk, *authority, key=form_key, login=where)
+    if door is not None:
+        add_stepup(own, Desk(door.identity), Acts(*authority, guard.core.clock.now_us))
+        where = f"{PREFIX}login" if login is not None else ""
+        desk = Desk(login[1] if login is not None else door.identity)
+        add_pages(own, desk, *authority, key=form_key, login=where)
     if work_key:
         add_work(own, AsyncGuard(guard.core), work_key)
     return Gateway(PrivacyMiddleware(upstream, guard, source="gateway"), own)

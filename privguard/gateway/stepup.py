@@ -38,7 +38,6 @@ FLOOR_S: Final = 0.25
 """No refusal of a factor comes sooner, whatever was wrong with it."""
 MAX_BODY: Final = 65_536
 T = TypeVar("T")
-Work = Callable[..., Awaitable[object]]
 
 
 class GrantBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +89,7 @@ class DecisionBody(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Desk:
-    """Knows who asks, and answers.
+    """Knows who asks.
 
     Args:
         identity: as on the CRM's own routes.
@@ -108,18 +107,6 @@ class Desk:
         if request.method not in ("GET", "HEAD"):
             same_site(request, form=form)
         return await self._identity.identify(read_target(request.scope), request.scope["headers"], body)
-
-    async def answer(
-        self, request: Request, kind: type[T], work: Callable[[Principal, T], Awaitable[Response]]
-    ) -> Response:
-        """Does work for who asks and what they say."""
-        try:
-            body = await read_body(request)
-            actor = await self.who(request, body)
-            said = kind() if kind is _Nothing else read(body, kind)
-            return await judged(work(actor, said))
-        except Exception as error:  # noqa: BLE001  # bad input never gives a 500
-            return problem(contained(error))
 
 
 async def judged(work: Awaitable[T]) -> T:
@@ -168,151 +155,135 @@ def read(body: bytes, kind: type[T]) -> T:
     raise MalformedRequestError(f"The body is not as docs/reference/http.md has it ({kind.__name__}).")
 
 
-class _Nothing(Struct):
-    pass
-
-
-def add_stepup(
-    app: FastAPI,
-    identity: IdentityProvider,
-    granting: Granting,
-    enrolment: Enrolment,
-    clock: Callable[[], int],
-) -> None:
-    """Adds the routes below ``/_privguard/v1/stepup/``.
+class Acts:
+    """What is done for who asks: each by what they say, and by the name in the path, where there is one.
 
     Args:
         clock: microseconds since the epoch.
     """
-    desk = Desk(identity)
 
-    def reply(value: object, status: int = 200, **headers: str) -> Response:
-        kept = {"cache-control": "no-store", **headers}
-        return Response(msgspec.json.encode(value), status, kept, media_type="application/json")
+    def __init__(self, granting: Granting, enrolment: Enrolment, clock: Callable[[], int]) -> None:
+        self._granting = granting
+        self._enrolment = enrolment
+        self._clock = clock
 
-    def route(method: str, path: str, kind: type[T], status: int = 200) -> Callable[[Work], Work]:
-        """A route whose work gets who asks, what they say, and what the path names."""
-
-        def add(work: Work) -> Work:
-            async def endpoint(request: Request) -> Response:
-                named = tuple(request.path_params.values())
-
-                async def run(actor: Principal, said: T) -> Response:
-                    value = await work(actor, said, *named)
-                    return value if isinstance(value, Response) else reply(value, status)
-
-                if method == "GET":
-                    return await _asked(desk, request, run)
-                return await desk.answer(request, kind, run)
-
-            app.add_api_route(
-                API + path, endpoint, methods=[method], name=work.__name__, description=work.__doc__
-            )
-            return work
-
-        return add
-
-    @route("POST", "challenges", ChallengeBody)
-    async def challenge(actor: Principal, said: ChallengeBody) -> object:
+    async def challenge(self, actor: Principal, said: ChallengeBody) -> object:
         """A challenge for one's own factors, or for a decision."""
         if said.action == "decide":
-            waiting = {each.name: each for each in await granting.waiting(actor)}
+            waiting = {each.name: each for each in await self._granting.waiting(actor)}
             if said.name not in waiting:
                 raise AccessDeniedError("Nothing of this name waits for you.")
-            scope = granting.decision_scope(actor, waiting[said.name])
+            scope = self._granting.decision_scope(actor, waiting[said.name])
         elif said.action in ("add", "remove"):
-            scope = enrolment.scope(actor, said.action)
+            scope = self._enrolment.scope(actor, said.action)
         else:
             raise MalformedRequestError("action is add, remove or decide.")
-        return await granting.describe_own(scope, actor)
+        return await self._granting.describe_own(scope, actor)
 
-    @route("POST", "options", OptionsBody)
-    async def options(actor: Principal, said: OptionsBody) -> object:
+    async def options(self, actor: Principal, said: OptionsBody) -> object:
         """What a method needs first: a WebAuthn key's options, or a code that is sent."""
         if said.method == "code":
-            await enrolment.send_code(actor, said.challenge_id, said.factor)
+            await self._enrolment.send_code(actor, said.challenge_id, said.factor)
             return {"sent": True}
-        return Response(
-            await enrolment.assertion_options(actor, said.challenge_id), media_type="application/json"
-        )
+        options = await self._enrolment.assertion_options(actor, said.challenge_id)
+        return Response(options, media_type="application/json")
 
-    @route("POST", "grants", GrantBody)
-    async def issue(actor: Principal, said: GrantBody) -> object:
+    async def issue(self, actor: Principal, said: GrantBody) -> object:
         """Meets a challenge: 201 with the grant, or 202 where somebody has to approve it."""
-        made = await granting.issue(
+        made = await self._granting.issue(
             actor, said.challenge_id, said.proof, reason=said.reason, ticket=said.ticket
         )
-        return reply(issued_view(made), 202 if made.waits else 201)
+        return _reply(issued_view(made), 202 if made.waits else 201)
 
-    @route("GET", "grants/{name}", _Nothing)
-    async def standing(actor: Principal, _said: object, name: str) -> object:
+    async def standing(self, actor: Principal, name: str) -> object:
         """How a grant of one's own stands: 202 while it waits."""
-        found = await granting.standing(actor, name)
-        state = found.state(clock())
-        return reply({"state": state, "reads": found.reads_left}, 202 if state == "pending" else 200)
+        found = await self._granting.standing(actor, name)
+        state = found.state(self._clock())
+        return _reply({"state": state, "reads": found.reads_left}, 202 if state == "pending" else 200)
 
-    @route("DELETE", "grants/{name}", _Nothing)
-    async def revoke(actor: Principal, _said: object, name: str) -> object:
+    async def revoke(self, actor: Principal, name: str) -> object:
         """Gives a grant back."""
-        await granting.standing(actor, name)
-        await granting.revoke(actor, actor.id, name)
+        await self._granting.standing(actor, name)
+        await self._granting.revoke(actor, actor.id, name)
         return {"state": "revoked"}
 
-    @route("GET", "approvals", _Nothing)
-    async def approvals(actor: Principal, _said: object) -> object:
+    async def approvals(self, actor: Principal) -> object:
         """What waits for whoever asks, with its scope in full."""
-        return {"approvals": [waiting_view(each) for each in await granting.waiting(actor)]}
+        return {"approvals": [_waiting(each) for each in await self._granting.waiting(actor)]}
 
-    @route("POST", "approvals/{name}", DecisionBody)
-    async def decide(actor: Principal, said: DecisionBody, name: str) -> object:
+    async def decide(self, actor: Principal, said: DecisionBody, name: str) -> object:
         """Approves or refuses, with one's own factor."""
-        await granting.decide(actor, name, approve=said.approve, text=said.challenge_id, proof=said.proof)
-        return {"state": "approved" if said.approve else "refused"}
+        approve = said.approve
+        await self._granting.decide(actor, name, approve=approve, text=said.challenge_id, proof=said.proof)
+        return {"state": "approved" if approve else "refused"}
 
-    @route("GET", "factors", _Nothing)
-    async def factors(actor: Principal, _said: object) -> object:
+    async def factors(self, actor: Principal) -> object:
         """One's own factors."""
-        return {"factors": [_listed(each) for each in await enrolment.mine(actor)]}
+        return {"factors": [_listed(each) for each in await self._enrolment.mine(actor)]}
 
-    @route("POST", "factors", FactorBody, 201)
-    async def begin(actor: Principal, said: FactorBody) -> object:
+    async def begin(self, actor: Principal, said: FactorBody) -> object:
         """Begins to add a factor."""
-        return await enrolment.begin(
-            actor,
-            said.kind,
-            label=said.label,
-            address=said.address,
-            text=said.challenge_id,
-            proof=said.proof,
-        )
+        text, named = said.challenge_id, {"label": said.label, "address": said.address}
+        return await self._enrolment.begin(actor, said.kind, **named, text=text, proof=said.proof)
 
-    @route("POST", "factors/{name}", ConfirmBody)
-    async def confirm(actor: Principal, said: ConfirmBody, name: str) -> object:
+    async def confirm(self, actor: Principal, said: ConfirmBody, name: str) -> object:
         """Confirms a factor by its first use."""
         answer = msgspec.json.encode(said.attestation).decode()
-        await enrolment.confirm(actor, name, code=said.code, answer=answer)
+        await self._enrolment.confirm(actor, name, code=said.code, answer=answer)
         return {"state": "active"}
 
-    @route("POST", "resets", ResetBody, 202)
-    async def reset(actor: Principal, _said: ResetBody) -> object:
+    async def reset(self, actor: Principal, _said: ResetBody) -> object:
         """Asks for the reset of one's own factors, by who lost them."""
-        return {"request": await enrolment.ask_reset(actor), "expires_in": APPROVE_S}
+        return {"request": await self._enrolment.ask_reset(actor), "expires_in": APPROVE_S}
 
-    @route("DELETE", "factors/{name}", ProofBody)
-    async def remove(actor: Principal, said: ProofBody, name: str) -> object:
+    async def remove(self, actor: Principal, said: ProofBody, name: str) -> object:
         """Removes a factor, proved by one that is there."""
-        await enrolment.remove(actor, name, text=said.challenge_id, proof=said.proof)
+        await self._enrolment.remove(actor, name, text=said.challenge_id, proof=said.proof)
         return {"state": "removed"}
 
 
-async def _asked(
-    desk: Desk, request: Request, work: Callable[[Principal, Any], Awaitable[Response]]
-) -> Response:
-    try:
-        actor = await desk.who(request, b"")
-        return await work(actor, None)
-    except Exception as error:  # noqa: BLE001  # bad input never gives a 500
-        return problem(contained(error))
+_ROUTES: Final[tuple[tuple[str, str, type[Struct] | None, int, Callable[..., Awaitable[object]]], ...]] = (
+    ("POST", "challenges", ChallengeBody, 200, Acts.challenge),
+    ("POST", "options", OptionsBody, 200, Acts.options),
+    ("POST", "grants", GrantBody, 201, Acts.issue),
+    ("GET", "grants/{name}", None, 200, Acts.standing),
+    ("DELETE", "grants/{name}", None, 200, Acts.revoke),
+    ("GET", "approvals", None, 200, Acts.approvals),
+    ("POST", "approvals/{name}", DecisionBody, 200, Acts.decide),
+    ("GET", "factors", None, 200, Acts.factors),
+    ("POST", "factors", FactorBody, 201, Acts.begin),
+    ("POST", "factors/{name}", ConfirmBody, 200, Acts.confirm),
+    ("POST", "resets", ResetBody, 202, Acts.reset),
+    ("DELETE", "factors/{name}", ProofBody, 200, Acts.remove),
+)
+"""Method, path below ``/_privguard/v1/stepup/``, the form of the body, the usual status, the act."""
+
+
+def add_stepup(app: FastAPI, desk: Desk, acts: Acts) -> None:
+    """Adds the routes below ``/_privguard/v1/stepup/``."""
+
+    def add(
+        method: str, path: str, form: type[Struct] | None, status: int, act: Callable[..., Awaitable[object]]
+    ) -> None:
+        async def endpoint(request: Request) -> Response:
+            try:
+                body = b"" if method == "GET" else await read_body(request)
+                actor = await desk.who(request, body)
+                said = () if form is None else (read(body, form),)
+                value = await judged(act(acts, actor, *said, *request.path_params.values()))
+                return value if isinstance(value, Response) else _reply(value, status)
+            except Exception as error:  # noqa: BLE001  # bad input never gives a 500
+                return problem(contained(error))
+
+        app.add_api_route(API + path, endpoint, methods=[method], name=act.__name__, description=act.__doc__)
+
+    for route in _ROUTES:
+        add(*route)
+
+
+def _reply(value: object, status: int) -> Response:
+    kept = {"cache-control": "no-store"}
+    return Response(msgspec.json.encode(value), status, kept, media_type="application/json")
 
 
 def issued_view(made: Issued) -> dict[str, object]:
@@ -332,7 +303,7 @@ def clients_of(scope: Scope) -> list[str]:
     return [f"{client.kind} {client.id}" for client in scope.clients]
 
 
-def waiting_view(each: Standing) -> dict[str, object]:
+def _waiting(each: Standing) -> dict[str, object]:
     """A request as who may approve it sees it: with its scope in full."""
     scope = each.scope
     return {
