@@ -53,11 +53,16 @@ def put_secret(path: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     fresh.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)  # what a key has wrapped or signed must not outlive it in a power cut
+
+
+def sync(place: Path) -> None:
+    """Has a file or folder on the disk when it returns."""
+    held = os.open(place, os.O_RDONLY)
     try:
-        os.fsync(folder)  # what a key has wrapped or signed must not outlive it in a power cut
+        os.fsync(held)
     finally:
-        os.close(folder)
+        os.close(held)
 
 
 @contextlib.contextmanager

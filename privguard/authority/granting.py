@@ -140,13 +140,9 @@ class Granting:
     def terms_of(self, challenge: Challenge, actor: Principal, reason: str = "", ticket: str = "") -> Terms:
         """What meeting it takes. Raises AccessDeniedError: the policy changed since (M13)."""
         scope = challenge.scope
-        request = AccessRequest(
-            purpose=scope.purpose, reason=reason or challenge.reason, ticket=ticket or scope.ticket
-        )
-        policy = self._policy()
-        if policy.digest != scope.policy:
+        if self._policy().digest != scope.policy:
             raise AccessDeniedError(_CHANGED)
-        return terms(policy, scope.rules, actor, request, self._now_us(), self._usual)
+        return self._terms(replace(scope, ticket=ticket or scope.ticket), actor, reason or challenge.reason)
 
     async def asked(self, actor: Principal, text: str) -> Asked:
         """What a challenge for clear values asks of its holder. Raises AccessDeniedError."""

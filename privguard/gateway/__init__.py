@@ -12,12 +12,13 @@ from privguard.asgi.messages import ASGIApp, Receive, Scope, Send
 from privguard.authority.enrolment import Enrolment
 from privguard.authority.granting import Granting
 from privguard.gateway.login import Login, add_login
-from privguard.gateway.own import PREFIX, PublicTree, own_routes
+from privguard.gateway.own import PREFIX, own_routes
 from privguard.gateway.pages import add_pages
 from privguard.gateway.stepup import Acts, Desk, add_stepup
 from privguard.gateway.work import add_work
 from privguard.guard import AsyncGuard, Guard
 from privguard.ports import IdentityProvider
+from privguard.store.tree_reader import TreeReader
 from privguard.telemetry import Chore
 
 REFRESH_S = 1.0
@@ -42,7 +43,7 @@ def create_app(
     *,
     watch: Mapping[str, Callable[[], None]],
     check: Callable[[], None],
-    tree: PublicTree,
+    tree: TreeReader,
     close: Callable[[], Awaitable[None]],
     login: tuple[Login, IdentityProvider] | None,
     authority: tuple[Granting, Enrolment],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
@@ -24,7 +24,7 @@ from privguard.errors import (
     StoreUnavailableError,
 )
 from privguard.guard import Guard
-from privguard.store.tree_reader import Published
+from privguard.store.tree_reader import TreeReader
 
 PREFIX: Final = "/_privguard/"
 _PATH: Final = re.compile(r"/(?:(?![/\\])[!-~]*)?")
@@ -52,14 +52,6 @@ class AccessCollector:
         yield failures
         in_force = self._core.policy is not None
         yield GaugeMetricFamily("privguard_policy_in_force", "1 while a policy is in force.", value=in_force)
-
-
-class PublicTree(Protocol):
-    """What anybody may read of the log."""
-
-    def published(self) -> Published | None: ...
-
-    def entries(self, level: int, start: int, stop: int) -> Sequence[bytes]: ...
 
 
 class Readiness:
@@ -96,7 +88,7 @@ class Readiness:
 def own_routes(
     guard: Guard,
     check: Callable[[], None],
-    tree: PublicTree,
+    tree: TreeReader,
     lifespan: Any,
     failures: Mapping[str, int],
 ) -> FastAPI:
@@ -156,7 +148,7 @@ def own_routes(
     return app
 
 
-def tree_file(tree: PublicTree, path: str) -> tuple[bytes | None, bool]:
+def tree_file(tree: TreeReader, path: str) -> tuple[bytes | None, bool]:
     """A file of the log, or None; and whether it will never change. Blocks on the store.
 
     Raises:

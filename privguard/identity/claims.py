@@ -6,7 +6,6 @@ could pass. So an ``auth_time`` in milliseconds, which would look fresh for ever
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import math
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from privguard.crypto.envelope import joined
 from privguard.errors import UnauthenticatedError
 from privguard.model import Assurance, Principal
 
@@ -103,8 +103,7 @@ def session_name(key: bytes | None, *parts: str) -> str | None:
     """
     if key is None:
         return None
-    told = b"".join(len(raw := part.encode("utf-8")).to_bytes(4, "big") + raw for part in parts)
-    return hmac.new(key, told, hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(key, joined(*parts), "sha256").hex()[:32]
 
 
 def _assurance(claims: Mapping[str, object], paths: ClaimMap, words: AssuranceMap, latest: int) -> Assurance:

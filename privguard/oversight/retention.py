@@ -14,7 +14,6 @@ as it is, and one that is not is written anew.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from privguard.audit.proof import ProofError, consistency, inclusion, root_at
 from privguard.audit.report_proof import proved, texts
 from privguard.audit.trust import Trust, write_trust
 from privguard.errors import ConfigError, PrivguardError
+from privguard.files import sync
 from privguard.model import AccessEvent, AuditReceipt, Outcome
 from privguard.oversight.bundle import SEALED, check_folder, write_entries
 from privguard.oversight.export import new_folder
@@ -128,7 +128,7 @@ class Pruner:
                 self._write(part, old, floor, published)
                 self._check(part, old, floor)
                 _to_disk(part)
-            _sync(archives)
+            sync(archives)
         return folder, self._check(folder, old, floor)
 
     def _write(self, part: Path, old: int, floor: int, published: Published) -> None:
@@ -193,13 +193,5 @@ def begin_of(store: Store, tree: TreeReader, size: int) -> bytes | None:
 def _to_disk(folder: Path) -> None:
     """What is deleted next must be here whatever happens."""
     for file in folder.rglob("*"):
-        _sync(file)
-    _sync(folder)
-
-
-def _sync(place: Path) -> None:
-    held = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)
+        sync(file)
+    sync(folder)

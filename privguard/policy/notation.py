@@ -92,11 +92,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def field_path(path: str) -> None:
     """Checks a field path below a record: ``cards[*].pan``, ``by_mobile.<contact>.balance``."""
-    if len(path) > 300 or not _FIELD_PATH.fullmatch(path):
-        raise NotationError(
-            f"`{path[:80]}` is not a field path",
-            'such as address.city, cards[*].pan, limits.*, by_no.<contact>.sum, payload{json}.x, "a.b".c',
-        )
+    mend = 'such as address.city, cards[*].pan, limits.*, by_no.<contact>.sum, payload{json}.x, "a.b".c'
+    _check(_FIELD_PATH, path, "a field path", mend)
 
 
 def key_classes(path: str) -> list[str]:
@@ -122,18 +119,17 @@ def _bare(step: str) -> str:
 
 def record_place(path: str) -> None:
     """Checks a place of records in an answer: ``$``, ``$.items[*]``."""
-    if len(path) > 300 or not _RECORD_PLACE.fullmatch(path):
-        raise NotationError(
-            f"`{path[:80]}` is not a place in an answer", "begin with $: $, $.client, $.items[*]"
-        )
+    _check(_RECORD_PLACE, path, "a place in an answer", "begin with $: $, $.client, $.items[*]")
 
 
 def record_value(path: str) -> None:
     """Checks a path to one value of a record: ``tier``, ``profile.tier``."""
-    if len(path) > 300 or not _RECORD_VALUE.fullmatch(path):
-        raise NotationError(
-            f"`{path[:80]}` is not a path to one value", "names with dots between: profile.tier"
-        )
+    _check(_RECORD_VALUE, path, "a path to one value", "names with dots between: profile.tier")
+
+
+def _check(form: re.Pattern[str], path: str, what: str, mend: str) -> None:
+    if len(path) > 300 or not form.fullmatch(path):
+        raise NotationError(f"`{path[:80]}` is not {what}", mend)
 
 
 def id_path(path: str) -> None:

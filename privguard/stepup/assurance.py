@@ -18,8 +18,8 @@ _HOUR: Final = 3_600
 _MINUTE: Final = 60
 
 
-class Profile(Struct, frozen=True):
-    """A standard's bounds.
+class Profile(Struct, frozen=True, kw_only=True):
+    """A standard's bounds; what it says nothing of has the usual one.
 
     Attributes:
         tries: wrong tries in a row before a factor is locked.
@@ -32,10 +32,10 @@ class Profile(Struct, frozen=True):
 
     name: str
     tries: int
-    lock_s: int
-    session_s: int
-    idle_s: int
-    phishing_resistant: bool
+    lock_s: int = 30 * _MINUTE
+    session_s: int = 12 * _HOUR
+    idle_s: int = 15 * _MINUTE
+    phishing_resistant: bool = False
     kinds: frozenset[str]
 
 
@@ -46,16 +46,13 @@ class Profile(Struct, frozen=True):
 _AAL2 = Profile(
     name="nist-aal2",
     tries=10,
-    lock_s=30 * _MINUTE,
     session_s=24 * _HOUR,
     idle_s=_HOUR,
-    phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn", "recovery"}),
 )
 _AAL3 = Profile(
     name="nist-aal3",
     tries=10,
-    lock_s=30 * _MINUTE,
     session_s=12 * _HOUR,
     idle_s=15 * _MINUTE,
     phishing_resistant=True,
@@ -67,9 +64,7 @@ _PCI = Profile(
     name="pci",
     tries=10,
     lock_s=30 * _MINUTE,
-    session_s=12 * _HOUR,
     idle_s=15 * _MINUTE,
-    phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn", "code", "recovery"}),
 )
 
@@ -79,10 +74,7 @@ _PCI = Profile(
 _PSD2 = Profile(
     name="psd2",
     tries=5,
-    lock_s=30 * _MINUTE,
-    session_s=12 * _HOUR,
     idle_s=5 * _MINUTE,
-    phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn", "code", "recovery"}),
 )
 
@@ -92,10 +84,6 @@ _PSD2 = Profile(
 _MLPS3 = Profile(
     name="cn-mlps3",
     tries=5,
-    lock_s=30 * _MINUTE,
-    session_s=12 * _HOUR,
-    idle_s=15 * _MINUTE,
-    phishing_resistant=False,
     kinds=frozenset({"totp", "webauthn"}),
 )
 

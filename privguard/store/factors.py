@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 from sqlalchemy import delete, insert, select
 
 from privguard.crypto.keyring import Keyring
@@ -89,16 +90,7 @@ class Factors:
 
     def add(self, new: Factor, codes: Sequence[str] = ()) -> Claim:
         """Stores a factor; ``codes`` are the marks of recovery codes."""
-        row = {
-            "id": new.id,
-            "tenant": new.tenant,
-            "actor": new.actor,
-            "kind": new.kind,
-            "state": new.state,
-            "data": self._seal(new),
-            "created_us": new.created_us,
-            "last_step": new.last_step,
-        }
+        row = {**asdict(new), "data": self._seal(new)}
         marks = [{"factor": new.id, "mark": mark} for mark in codes]
 
         def claim(connection: Any) -> None:
@@ -191,16 +183,9 @@ class Factors:
 
     def _read(self, row: Sequence[Any]) -> Factor:
         one, tenant, actor, kind, state, sealed, created_us, last_step, fails = row
-        return Factor(
-            id=one,
-            tenant=tenant,
-            actor=actor,
-            kind=kind,
-            state=state if fails < DISABLED_AFTER else "disabled",
-            data=_data.decode(self._sealed.open(tenant, f"{actor} {one}", sealed)),
-            created_us=created_us,
-            last_step=last_step,
-        )
+        data = _data.decode(self._sealed.open(tenant, f"{actor} {one}", sealed))
+        state = state if fails < DISABLED_AFTER else "disabled"
+        return Factor(one, tenant, actor, kind, state, data, created_us, last_step)
 
 
 _data: Final = msgspec.json.Decoder(FactorData)

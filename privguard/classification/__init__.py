@@ -1,1 +1,0 @@
-"""What a field is: classes come from the policy; discovery of personal data will live here."""
