@@ -47,6 +47,7 @@ from privguard.masking.stream import StreamMasker, open_stream
 from privguard.masking.write_back import check_replacement, check_write
 from privguard.masking.write_body import Change, read_write
 from privguard.model import (
+    PRIVATE,
     AccessEvent,
     AccessPlan,
     AccessRequest,
@@ -119,7 +120,9 @@ class Rulebook:
     def __init__(self, policy: Policy, tools: MaskTools) -> None:
         self.policy = policy
         self.tools = tools
-        self.related = {name: int(Relation[what.upper()]) for name, what in policy.related.items()}
+        private = {f"{PRIVATE}{kind}": kind for shape in policy.shapes.values() for kind, _ in shape.private}
+        related = {**policy.related, **private}
+        self.related = {name: int(Relation[what.upper()]) for name, what in related.items()}
         self.honey = frozenset(f"{kind}:{each}" for kind, ids in policy.honey.items() for each in ids)
         self._maskers: dict[AccessPlan, BodyMasker] = {}
         self._decoyed: dict[AccessPlan, WithoutDecoys] = {}
@@ -289,6 +292,7 @@ class Exchange:
         plan, unrevealed = self._plan_for(route, request, now_us, grant)
         if route.many:
             plan = self.rulebook.list_plan(plan)
+            self.actor = replace(self.actor, private=None)  # nobody was looked for: docs/adr/0018
         if request.query:
             allowed = check_query(unrevealed, request, writes=route.verb.writes)
             self.passing = frozenset(name for name, _ in allowed)

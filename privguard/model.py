@@ -8,7 +8,7 @@ what left, what is on record.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct, field
@@ -54,6 +54,8 @@ class Principal(Struct, frozen=True):
         session: names the primary session (a hash, never the credential).
         granted: clients (kind, id) whose records a grant covers in this access; never from a credential.
         once: what proves the actor holds for one access: it is taken with that one's entry.
+        private: whether a record's value, of a kind of ``identity.private``, is the actor's own, too; from
+            the staff directory, never from a credential; None: nobody knows.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Principal(Struct, frozen=True):
     assurance: Assurance = Assurance()
     granted: frozenset[tuple[str, str]] = frozenset()
     once: Once | None = None
+    private: Callable[[str, object], bool] | None = None
 
 
 # -- what for -----------------------------------------------------------------------------------------------
@@ -218,6 +221,7 @@ class ResourceShape(Struct, frozen=True):
         id: record path of the client's id; or ``{name}`` for a route parameter.
         media: (media type, class) of bodies that are one field as a whole.
         below: how many segments of a route's path name the record that it hangs on; 0 if it hangs on none.
+        private: by kind, the record paths that are held against what an actor is in private.
         columns: (record path, separator) of fields that a CSV holds as a list within one column.
         params: (parameter, meaning); meaning is a tuple of field paths or class names that the parameter
             filters by, or one of ``("sort-keys",) ("paging",) ("fields",) ("format",) ("public",)``.
@@ -238,6 +242,7 @@ class ResourceShape(Struct, frozen=True):
     unknown_params: str = "deny"
     columns: tuple[tuple[str, str], ...] = ()
     below: int = 0
+    private: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class FieldView(Struct, frozen=True):
@@ -263,6 +268,10 @@ class Obligation(Struct, frozen=True):
     detail: str = ""
 
 
+PRIVATE: Final = "private."
+"""Begins the names of what an actor shares with a client in private; no relation of a policy has a dot."""
+
+
 class Decision(Struct, frozen=True, eq=False):
     """What the policy says of one record: one object per distinct answer of a plan, compared by identity.
 
@@ -271,6 +280,7 @@ class Decision(Struct, frozen=True, eq=False):
         missing: obligations that would have to be met for what is offered (or for the gate).
         offered: paths of fields whose clear value could be had by meeting ``missing``.
         offerers: ids of the rules that ask for what is missing.
+        relations: of the rules that decided; and, decided by none, what actor and client share in private.
         failed: the condition or relation that could not be evaluated (M16).
     """
 

@@ -13,7 +13,7 @@ from operator import add
 from typing import Final
 
 from privguard.anomaly.counters import CELLS
-from privguard.anomaly.features import DISTANCES
+from privguard.anomaly.features import DISTANCES, PRIVATE
 from privguard.anomaly.tail import upper_tail
 
 PEER_DAYS: Final = 20.0
@@ -27,6 +27,9 @@ STRANGERS: Final = 0.5
 """Square of the coefficient of variation between peers: how far from them somebody new may be."""
 WEEK_DAYS: Final = 28
 """Days after which hours are told apart by the day of the week."""
+CHANCE: Final = 10_000
+"""Looks without kin, neighbour or colleague that a role is taken to have behind it: few clients are any.
+So the first such look is raised, not high, and a role in which they are common learns so."""
 LEAST: Final = 0.05
 """Never is less expected than this: what was not seen in a month may still happen on a good day."""
 _SIGMAS: Final = 2.0
@@ -94,7 +97,8 @@ class Role:
 
     def p_distance(self, distance: int) -> float:
         """The share of accesses that were as far or further, this one included."""
-        return (sum(self.at[distance:]) + 1) / (self.accesses + 1)
+        before = CHANCE if distance > PRIVATE else 0  # surnames are common
+        return (sum(self.at[distance:]) + 1) / (self.accesses + 1 + before)
 
 
 class Expectation:

@@ -33,10 +33,16 @@ class Cause(enum.StrEnum):
     UNRELATED = "unrelated"
     ODD_HOURS = "odd-hours"
     DISTANCE = "distance"
+    SURNAME = "surname"
+    EMPLOYER = "employer"
+    ADDRESS = "address"
+    KIN = "kin"
     HOUR = "hour"
     PLACE = "place"
 
 
+BY_CLOSENESS: Final = (Cause.SURNAME, Cause.EMPLOYER, Cause.ADDRESS, Cause.KIN)
+"""The cause of each distance from ``features.PRIVATE`` on."""
 BY_KIND: Final = (Cause.VIEWS, Cause.NEW, Cause.CLEAR, Cause.UNRELATED, Cause.ODD_HOURS)
 """The cause of each kind of ``counters.KINDS``."""
 

@@ -30,6 +30,10 @@ _WHY: Final[Mapping[Cause, str]] = MappingProxyType(
         " {expected:.1f} are usual.",
         Cause.DISTANCE: "Nobody of the team has had work with this client lately;"
         " {share} of looks are so far off.",
+        Cause.SURNAME: "The client has the actor's surname; {share} of the role's looks are as close.",
+        Cause.EMPLOYER: "The client has the actor's employer; {share} of the role's looks are as close.",
+        Cause.ADDRESS: "The client lives where the actor lives; {share} of the role's looks are as close.",
+        Cause.KIN: "The client is kin of the actor's; {share} of the role's looks are as close.",
         Cause.HOUR: "The role hardly works at this hour of the week;"
         " {share} of its looks are at hours as rare.",
         Cause.PLACE: "A device or place that this account has not been used from.",
@@ -48,6 +52,10 @@ _CLEARS: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.UNRELATED: "a task, a call or an assignment for these clients",
         Cause.ODD_HOURS: "a shift on record",
         Cause.DISTANCE: "a task, a call or an assignment for this client",
+        Cause.SURNAME: "a task or a call for this client",
+        Cause.EMPLOYER: "a task or a call for this client",
+        Cause.ADDRESS: "a task or a call for this client",
+        Cause.KIN: "a task or a call for this client",
         Cause.HOUR: "a shift on record",
         Cause.PLACE: "a second factor on this device",
     }

@@ -6,23 +6,29 @@ from typing import Final
 
 from privguard.anomaly.access import CLOSE, REASONS, Access, Relation
 
-DISTANCES: Final = 16
+DISTANCES: Final = 19
 RELATED: Final = 0
 UNRELATED: Final = 10
 """From here on, nobody of the team has had work with the client for 256 hours."""
 NEVER: Final = 14
 PRIVATE: Final = 15
+"""From here on the client is close in private, by what weighs least: surname, employer, address, kin."""
+_CLOSE: Final = tuple(
+    enumerate(
+        (int(Relation.SURNAME), int(Relation.EMPLOYER), int(Relation.ADDRESS), int(Relation.KIN)), PRIVATE
+    )
+)[::-1]
 _TASKS: Final = int(Relation.TASK | Relation.CALL | Relation.COVER | Relation.CAMPAIGN)
 _WEEK_H: Final = 168
 
 
 def distance(access: Access) -> int:
-    """0 for a client of one's own work, 1–13 by the time since the team's last work, 14 never, 15 in private.
+    """0 for a client of one's own work, 1–13 by the time since the team's last work, 14 never, then private.
 
     Who is close in private and not of one's tasks is furthest, the own branch or portfolio notwithstanding.
     """
     if access.relations & CLOSE and not access.relations & _TASKS:
-        return PRIVATE
+        return next(far for far, relation in _CLOSE if access.relations & relation)
     if access.relations & REASONS:
         return RELATED
     if access.idle_s < 0:

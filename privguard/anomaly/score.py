@@ -18,8 +18,8 @@ from msgspec import Struct, field
 from privguard.anomaly.access import Access
 from privguard.anomaly.baseline import Expectation, Role, Sums, learn
 from privguard.anomaly.counters import CELLS, HALF_LIVES, KINDS, Counted, client_key
-from privguard.anomaly.evidence import BY_KIND, NOTHING, UNKNOWN, Cause, Evidence, Level, Risk
-from privguard.anomaly.features import UNRELATED, distance, hour_of_week
+from privguard.anomaly.evidence import BY_CLOSENESS, BY_KIND, NOTHING, UNKNOWN, Cause, Evidence, Level, Risk
+from privguard.anomaly.features import PRIVATE, UNRELATED, distance, hour_of_week
 from privguard.anomaly.tail import at_least_one
 
 DAY: Final = 86_400
@@ -168,7 +168,8 @@ class Scorer:
     def _rarities(self, actor: Actor, access: Access, far: int, hour: int, evidence: list[Evidence]) -> None:
         role = actor.role
         if far and role.sums.days and (p := role.p_distance(far)) < _RARE:
-            evidence.append(Evidence(Cause.DISTANCE, p, access.idle_s))
+            cause = Cause.DISTANCE if far < PRIVATE else BY_CLOSENESS[far - PRIVATE]
+            evidence.append(Evidence(cause, p, access.idle_s if far < PRIVATE else 0.0))
         if (p := role.rare[hour]) < _RARE:
             evidence.append(Evidence(Cause.HOUR, p, hour))
         device, zone = actor.last_place

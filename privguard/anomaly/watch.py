@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from privguard.anomaly.access import Access, Relation
+from privguard.anomaly.access import CLOSE, Access, Relation
 from privguard.anomaly.evidence import UNKNOWN, Cause, Evidence, Level, Risk
 from privguard.anomaly.score import Scorer
 from privguard.model import Assessment, Reason
@@ -139,6 +139,8 @@ class Watch:
             joined = 0
             for name in relations:
                 joined |= sight.relations.get(name, 0)
+            if sight.many:  # a list shows whoever is in it: nobody's kin were looked for
+                joined &= ~CLOSE
             idle_s = self._idle(sight, client)
             for at_s, whose, what in self._work.get(client) or self._work_before.get(client, ()):
                 ago = sight.at_s - at_s

@@ -3,6 +3,7 @@
 It comes as CSV, whole, from whoever keeps it (personnel, branch management), told apart by the header:
 
     id,roles,branch,status,client_id,training.COURSE ...    one row a member of staff
+       ...,kin,address,employer,surname                     and what they may share with clients in private
     staff,client,from,until                                 whom they look after
     staff,cover,from,until                                  who looks after their clients meanwhile
 
@@ -26,6 +27,7 @@ from msgspec.structs import replace
 
 from privguard.errors import AccessDeniedError, ConfigError
 from privguard.identity.claims import MAX_TEXT
+from privguard.identity.private import KINDS, Private, Token, tokens
 from privguard.model import Principal
 
 ALWAYS: Final = 1 << 53
@@ -33,7 +35,7 @@ ALWAYS: Final = 1 << 53
 
 STATUSES: Final = ("active", "suspended", "dismissed")
 _KINDS: Final = {
-    "staff": ("id", "roles", "branch", "status", "client_id"),
+    "staff": ("id", "roles", "branch", "status", "client_id", *KINDS),
     "assignments": ("staff", "client", "from", "until"),
     "absences": ("staff", "cover", "from", "until"),
 }
@@ -54,6 +56,7 @@ class Staff(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         training: course to the date (ISO 8601) it was passed.
+        private: what they share with clients in private, as tokens by kind; never in clear.
         assignments: their own clients.
         absences: who stands in for them.
         covers: clients of those for whom they stand in; follows from the others' rows.
@@ -65,6 +68,7 @@ class Staff(Struct, frozen=True, omit_defaults=True):
     status: str = "active"
     client_id: str | None = None
     training: dict[str, str] = {}
+    private: dict[str, tuple[str, ...]] = {}
     assignments: tuple[Span, ...] = ()
     absences: tuple[Span, ...] = ()
     covers: tuple[Span, ...] = ()
@@ -84,6 +88,7 @@ class Standing(Struct, frozen=True):
     staff: Staff
     clients: frozenset[str]
     until: int
+    private: Private | None = None
 
     def admit(self, actor: Principal) -> Principal:
         """The actor with what the directory says; conditions read ``subject.clients`` and ``.training``."""
@@ -93,16 +98,24 @@ class Standing(Struct, frozen=True):
             roles=frozenset(staff.roles),
             branch=staff.branch,
             client_id=staff.client_id or actor.client_id,
+            private=self.private.shares if self.private is not None else None,
             attributes={**actor.attributes, "training": staff.training, "clients": self.clients},
         )
 
 
-def standing(staff: Staff, now: int) -> Standing:
-    """What holds for a member of staff now (seconds since the epoch)."""
+def standing(staff: Staff, now: int, token: Token | None = None) -> Standing:
+    """What holds for a member of staff now (seconds since the epoch).
+
+    Args:
+        token: by which records are held against what they share with clients in private; without it none are.
+    """
     spans = (*staff.assignments, *staff.covers)
     later = [at for span in spans for at in (span.since, span.until) if at > now]
     clients = frozenset(span.whom for span in spans if span.since <= now < span.until)
-    return Standing(staff, clients, min(later, default=ALWAYS))
+    private = None
+    if staff.private and token is not None:
+        private = Private({kind: frozenset(known) for kind, known in staff.private.items()}, token)
+    return Standing(staff, clients, min(later, default=ALWAYS), private)
 
 
 class Table(NamedTuple):
@@ -144,8 +157,11 @@ def read_table(name: str, text: str) -> Table:
     return table
 
 
-def imported(before: Mapping[str, Staff], tables: Sequence[Table]) -> dict[str, Staff]:
+def imported(before: Mapping[str, Staff], tables: Sequence[Table], token: Token) -> dict[str, Staff]:
     """The directory after an import: each kind of file replaces all of its kind, the others stay.
+
+    Args:
+        token: what is private is kept by.
 
     Raises:
         ConfigError: names file, line and mend; nothing is imported.
@@ -161,7 +177,7 @@ def imported(before: Mapping[str, Staff], tables: Sequence[Table]) -> dict[str, 
                 assignments=before[one.id].assignments if one.id in before else (),
                 absences=before[one.id].absences if one.id in before else (),
             )
-            for one in _staff(given["staff"])
+            for one in _staff(given["staff"], token)
         }
     if "assignments" in given:
         spans = _spans(given["assignments"], "client", staff)
@@ -177,7 +193,7 @@ def difference(before: Staff | None, after: Staff | None) -> str:
     """What an import changes of one member of staff, in words that name no client; empty if nothing."""
     if before is None or after is None:
         return "added" if before is None else "removed"
-    said = [name for name in Staff.__struct_fields__[1:6] if getattr(before, name) != getattr(after, name)]
+    said = [name for name in Staff.__struct_fields__[1:7] if getattr(before, name) != getattr(after, name)]
     for name in ("assignments", "absences", "covers"):
         was, now = set(getattr(before, name)), set(getattr(after, name))
         if was != now:
@@ -185,7 +201,7 @@ def difference(before: Staff | None, after: Staff | None) -> str:
     return ", ".join(said)
 
 
-def _staff(table: Table) -> Iterator[Staff]:
+def _staff(table: Table, token: Token) -> Iterator[Staff]:
     seen: set[str] = set()
     for line, row in table.rows:
         status = row.get("status") or "active"
@@ -201,6 +217,7 @@ def _staff(table: Table) -> Iterator[Staff]:
             status,
             row.get("client_id") or None,
             training,
+            {kind: kept for kind in KINDS if (kept := tokens(kind, row.get(kind, ""), token))},
         )
         if one.id in seen:
             raise table.wrong(line, "this id stands here twice", "one row a member of staff")

@@ -51,9 +51,9 @@ _UNRELATED: Final = frozenset({Cause.UNRELATED, Cause.DISTANCE, Why.NOBODY, Why.
 _PRIVATE: Final = _UNRELATED | {Why.PRIVATE}
 EXPECTED: Final[Mapping[str, frozenset[str]]] = {
     "vip": frozenset({"surge"}),
-    "family": _PRIVATE,
-    "colleague": _PRIVATE,
-    "neighbour": _PRIVATE,
+    "family": _PRIVATE | {Cause.KIN},
+    "colleague": _PRIVATE | {Cause.EMPLOYER},
+    "neighbour": _PRIVATE | {Cause.ADDRESS},
     "bulk": _UNRELATED | {Cause.VIEWS, Cause.NEW, Cause.CAP},
     "slow": _UNRELATED,
     "off-hours": frozenset({Cause.ODD_HOURS, Cause.HOUR, Why.ODD_HOUR}),

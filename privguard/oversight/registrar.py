@@ -60,7 +60,7 @@ class Registrar:
                 raise ConfigError(f"{name}: not UTF-8 (save it as UTF-8)") from None
             digests[tables[-1].kind] = hashlib.sha256(data).hexdigest()
         was = self._directory.snapshot(tenant)
-        now = imported(was.staff, tables)
+        now = imported(was.staff, tables, self._directory.token(tenant))
         told = {name: difference(was.staff.get(name), now.get(name)) for name in sorted({**was.staff, **now})}
         return Import(tenant, was, now, {name: said for name, said in told.items() if said}, digests)
 

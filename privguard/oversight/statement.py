@@ -22,7 +22,7 @@ from privguard.audit.record import Leaf
 from privguard.audit.report_proof import proved, texts
 from privguard.audit.statement import VERSION, ProvedStatement, Seen, Statement
 from privguard.errors import PolicyError
-from privguard.model import Outcome, SubjectRef, Verb, View
+from privguard.model import PRIVATE, Outcome, SubjectRef, Verb, View
 from privguard.oversight.custodian import LIFT
 from privguard.oversight.filters import shown
 from privguard.oversight.rows import time_of
@@ -145,7 +145,7 @@ def _seen(entry: Entry, token: str, *, named: bool) -> Seen | None:
         index=entry.index,
         leaf=base64.b64encode(leaf_hash(entry.data)).decode(),
         purpose=leaf.purpose,
-        relations=list(dict.fromkeys(relation for group in groups for relation in group.relations)),
+        relations=list(dict.fromkeys(n for g in groups for n in g.relations if not n.startswith(PRIVATE))),
         roles=leaf.roles,
         unmasked=unmasked,
     )

@@ -11,7 +11,7 @@ from privguard.model import PUBLIC, ClassSpec, FieldSpec, ResourceShape
 from privguard.policy import notation
 from privguard.policy.conditions import parse
 from privguard.policy.decide import Policy
-from privguard.policy.document import ClassDef, Document, FieldDef, PolicyFile, ResourceDef, given
+from privguard.policy.document import ClassDef, Document, FieldDef, PolicyFile, PrivateDef, ResourceDef, given
 from privguard.policy.effects import compile_effects
 from privguard.policy.lint import lint
 from privguard.policy.references import known_purposes
@@ -79,7 +79,13 @@ def _shape(
         unknown_params=given(spec.unknown_params) or defaults.unknown_params,
         columns=tuple(spec.columns.items()),
         below=len(notation.template(spec.below).parts) if spec.below else 0,
+        private=_private(content.anomaly.private.get(name, PrivateDef())),
     )
+
+
+def _private(spec: PrivateDef) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    paths = {kind: getattr(spec, kind) for kind in PrivateDef.__struct_fields__}
+    return tuple((kind, (each,) if isinstance(each, str) else each) for kind, each in paths.items() if each)
 
 
 def _field(path: str, field: str | FieldDef, classes: Mapping[str, ClassSpec]) -> FieldSpec:

@@ -37,6 +37,12 @@ Expression = Annotated[
         description="A condition on subject.… and record.…: == != < <= > >= in, not in, and, or, not, has().",
     ),
 ]
+FieldPaths = Annotated[
+    str | tuple[str, ...], Meta(description="A path below the record, or several whose texts are one.")
+]
+RelationKind = Literal[
+    "portfolio", "branch", "task", "call", "cover", "campaign", "kin", "address", "employer", "surname"
+]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1)]
 Labels = Annotated[tuple[Label, ...], Meta(min_length=1)]
 Argument = str | int | tuple[str | int, ...]
@@ -356,13 +362,26 @@ class EffectsDef(Part, frozen=True, kw_only=True):
     unknown: EffectDef = EffectDef()
 
 
+class PrivateDef(Part, frozen=True, kw_only=True):
+    """Where a record holds what its client may share with a member of staff in private."""
+
+    kin: FieldPaths = ()
+    address: FieldPaths = ()
+    employer: FieldPaths = ()
+    surname: FieldPaths = ()
+
+
 class AnomalyDef(Part, frozen=True, kw_only=True):
     """What unusual look-ups lead to, and what they are told by."""
 
     effects: EffectsDef = EffectsDef()
     relations: Annotated[
-        dict[Name, Literal["portfolio", "branch", "task", "call", "cover", "campaign", "kin"]],
-        Meta(description="What a relation of this policy is: a reason to look, or (kin) one not to."),
+        dict[Name, RelationKind],
+        Meta(description="What a relation of this policy is: a reason to look, or (kin, ...) one not to."),
+    ] = {}
+    private: Annotated[
+        dict[Name, PrivateDef],
+        Meta(description="By resource, the fields that are held against what the directory has of staff."),
     ] = {}
     honey: Annotated[
         dict[Name, Labels],

@@ -69,6 +69,11 @@ def _wrong(content: PolicyFile) -> Iterator[Wrong]:
         yield from _try(notation.template, text, "passthrough", number)
     if content.break_glass is not UNSET:
         yield from _require(content.break_glass.require, ("break_glass", "require"))
+    for name, private in content.anomaly.private.items():
+        for kind in private.__struct_fields__:
+            paths = getattr(private, kind)
+            for path in (paths,) if isinstance(paths, str) else paths:
+                yield from _try(notation.record_value, path, "anomaly", "private", name, kind)
     for level in LEVELS:
         yield from _effect(getattr(content.anomaly.effects, level), ("anomaly", "effects", level))
 

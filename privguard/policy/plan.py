@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from privguard.model import (
+    PRIVATE,
     AccessPlan,
     Decision,
     FieldView,
@@ -71,6 +74,7 @@ class CompiledPlan:
         self._bound = _UNBOUND
         self._rulings: dict[tuple[object, ...], Decision] = {}
         self._distinct: dict[tuple[object, ...], Decision] = {}
+        self._close: dict[tuple[Decision, tuple[str, ...]], Decision] = {}
         self._unread: Decision | None = None
         always = self._decide(lambda candidate: True) if not self._names else None
         self.sees_all = always is not None and always.outcome is Outcome.PERMITTED
@@ -133,6 +137,7 @@ class CompiledPlan:
         paths = [path for condition in self._conditions.values() for path in condition.reads]
         if self._tiers and self.shape.tier is not None:
             paths.append(self.shape.tier)
+        paths += [path for _, parts in self.shape.private for path in parts]
         return tuple(dict.fromkeys(paths))
 
     def _bind(self, actor: Principal) -> tuple[Principal | None, Outcomes]:
@@ -143,11 +148,16 @@ class CompiledPlan:
         ]
         if self._tiers and self.shape.tier is not None:
             checks.append(_tier(self._tiers, positions[self.shape.tier]))
+        if actor.private is not None:
+            checks += [
+                _shared(actor.private, kind, [positions[path] for path in parts])
+                for kind, parts in self.shape.private
+            ]
         self._bound = (actor, tuple(checks))
         return self._bound
 
     def _failure(self, checks: Outcomes, values: Sequence[object]) -> Decision:
-        named = zip(self._names, checks, strict=True)
+        named = zip(self._names, checks, strict=False)  # what is private never fails
         failed = next((name for name, check in named if _fails(check, values)), self._names[0])
         return self._ruling(Outcome.DENIED, self._using(failed), failed=failed)
 
@@ -158,8 +168,12 @@ class CompiledPlan:
         return [candidate for candidate in self.candidates if uses(candidate.rule)]
 
     def _judge(self, outcomes: tuple[object, ...]) -> Decision:
-        known = dict(zip(self._names, outcomes, strict=True))
+        known = dict(zip(self._names, outcomes, strict=False))
         ruling = self._decide(lambda candidate: _holds(candidate.rule, known))
+        shared = zip(self.shape.private, outcomes[len(self._names) :], strict=False)
+        if close := tuple(f"{PRIVATE}{kind}" for (kind, _), holds in shared if holds):
+            held = replace(ruling, relations=(*ruling.relations, *close))
+            ruling = self._close.setdefault((ruling, close), held)
         self._rulings[outcomes] = ruling
         return ruling
 
@@ -255,6 +269,18 @@ def _tier(tiers: frozenset[str], position: int) -> Callable[[Sequence[object]], 
         if tier is None:
             return None
         raise ConditionError
+
+    return check
+
+
+def _shared(
+    private: Callable[[str, object], bool], kind: str, positions: Sequence[int]
+) -> Callable[[Sequence[object]], bool]:
+    def check(values: Sequence[object]) -> bool:
+        parts = [values[position] for position in positions]
+        if len(parts) == 1:
+            return private(kind, parts[0])
+        return private(kind, " ".join(str(part) for part in parts if isinstance(part, str | int)))
 
     return check
 

@@ -133,6 +133,9 @@ def _anomaly(content: PolicyFile) -> Iterator[Wrong]:
     for name in content.anomaly.relations:
         place = ("anomaly", "relations", name)
         yield from _unknown("relation", name, content.relations, place, of_key=True)
+    for name in content.anomaly.private:
+        place = ("anomaly", "private", name)
+        yield from _unknown("resource", name, content.resources, place, of_key=True)
     kinds = {resource.subject or name for name, resource in content.resources.items()}
     for kind in content.anomaly.honey:
         yield from _unknown("kind of client", kind, kinds, ("anomaly", "honey", kind), of_key=True)

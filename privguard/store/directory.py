@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,8 +11,10 @@ from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from privguard.crypto.keyring import Keyring
+from privguard.crypto.pseudonym import FieldTokens
 from privguard.errors import ConfigError
 from privguard.identity.directory import NotAdmittedError, Staff, Standing, standing
+from privguard.identity.private import Token
 from privguard.model import Principal
 from privguard.ports import Entropy
 from privguard.store.engine import Store
@@ -45,6 +48,7 @@ class SqlDirectory:
     def __init__(self, store: Store, keyring: Keyring, entropy: Entropy) -> None:
         self._store = store
         self._sealed = SealedColumn(keyring, entropy, "staff", "record", use="directory")
+        self._tokens = FieldTokens(keyring)
         self._known: dict[tuple[str, str], tuple[int, Standing]] = {}
 
     def admit(self, actor: Principal, now_us: int) -> Principal:
@@ -57,15 +61,19 @@ class SqlDirectory:
             version, known = self._known.get(who, (0, None))
             if known is None or version != current:
                 record = connection.execute(_RECORD, {"t": actor.tenant, "i": actor.id}).scalar_one()
-                known = standing(self._opened(*who, record), now)
+                known = standing(self._opened(*who, record), now, self.token(actor.tenant))
         if known.staff.status != "active":
             raise NotAdmittedError(actor)
         if known.until <= now:
-            known = standing(known.staff, now)
+            known = standing(known.staff, now, self.token(actor.tenant))
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[who] = current, known
         return known.admit(actor)
+
+    def token(self, tenant: str) -> Token:
+        """What a tenant's staff share with clients in private is kept by; linked to no other token."""
+        return functools.partial(_token, self._tokens, tenant)
 
     def snapshot(self, tenant: str) -> Snapshot:
         """All of a tenant's directory."""
@@ -101,6 +109,10 @@ class SqlDirectory:
 
     def _opened(self, tenant: str, name: str, record: str) -> Staff:
         return msgspec.json.decode(self._sealed.open(tenant, name, record), type=Staff)
+
+
+def _token(tokens: FieldTokens, tenant: str, kind: str, text: str) -> str:
+    return tokens.token(tenant, f"private:{kind}", text)  # no class of a policy has a colon
 
 
 _ONE: Final = (staff.c.tenant == bindparam("t"), staff.c.id == bindparam("i"))

@@ -20,7 +20,7 @@ from privguard.asgi import PrivacyMiddleware
 from privguard.bootstrap import build
 from privguard.crypto.keyring import parse
 from privguard.errors import PrivguardError
-from privguard.guard import Door
+from privguard.guard import Door, Guard
 from privguard.model import (
     AccessEvent,
     Assessment,
@@ -46,6 +46,7 @@ DECOY = "19"
 ANOMALY = f"""
 anomaly:
   relations: {{assigned: portfolio, same_branch: branch}}
+  private: {{client: {{kin: id, address: [address, city], employer: employer, surname: name}}}}
   honey: {{client: ["{DECOY}"]}}
   effects:
     high: {{require: {{mfa: {{max_age: 5m}}}}, alert: [compliance]}}
@@ -367,6 +368,15 @@ def test_the_crm_says_what_work_there_is_and_nobody_else_does(watched: Gateway) 
     assert len([1 for leaf in watched.leaves() if leaf["action"] == "crm:client:work"]) == 1
 
 
+def wakened(made: Gateway) -> Guard:
+    guard = build(made.config)
+    until = time.monotonic() + 30
+    while not (guard.core.watch is not None and guard.core.watch.awake):
+        assert time.monotonic() < until, "it does not read the log"
+        time.sleep(0.05)
+    return guard
+
+
 class Chen:
     """Identity of a middleware's callers."""
 
@@ -379,11 +389,7 @@ def test_the_other_doors_are_watched_as_the_gateway_is(bank: Running, own_folder
     alerted = f'[alerts]\nfile = "{own_folder / "alerts"}"\n'
     made = make_gateway(own_folder, bank.port, policy=policy(), extra=alerted)
     ordinary_weeks(made)
-    guard = build(made.config)
-    until = time.monotonic() + 30
-    while not (guard.core.watch is not None and guard.core.watch.awake):
-        assert time.monotonic() < until, "it does not read the log"
-        time.sleep(0.05)
+    guard = wakened(made)
 
     def look(client: str) -> str:
         record = {"id": client, "name": "N", "tier": "mass", "branch": "B-01", "rm_ids": []}
@@ -427,3 +433,47 @@ def test_serve_looks_back_once_a_day_whichever_worker(bank: Running, tmp_path: P
         made.stop()
     assert "Traceback" not in made.output
     assert "look-back-failed" not in made.output
+
+
+def test_who_looks_at_kin_neighbours_and_colleagues_is_named_for_it_and_replayed(
+    bank: Running, own_folder: Path
+) -> None:
+    """Out of a CSV of personnel and the record itself; neither's words are anywhere."""
+    made = make_gateway(own_folder, bank.port, policy=policy(), extra="[directory]\nrequired = true\n")
+    ordinary_weeks(made)
+    staff = own_folder / "staff.csv"
+    row = "rm_manager,B-01,6001; 6002,Canary Lane 7 Springfield,Canary Works Ltd.,\u9673\n"
+    names = [f"mgr.{number}" for number in range(5)]  # of one each look would be the day's fifth of the kind
+    staff.write_text(
+        "id,roles,branch,kin,address,employer,surname\n" + "".join(f"{name},{row}" for name in names)
+    )
+    assert privguard("directory", "import", staff, "--config", made.config).returncode == 0
+    guard = wakened(made)
+    record = {"tier": "mass", "branch": "B-01", "rm_ids": [], "name": "\u738b\u4f1f"}
+    looks = {
+        "kin": {"id": 6002},
+        "address": {"id": 6003, "address": "CANARY LANE 7", "city": "Springfield"},
+        "employer": {"id": 6004, "employer": "Canary works, Ltd"},
+        "surname": {"id": 6005, "name": "\u9673\u5049"},
+        "": {"id": 6006, "address": "Canary Lane 8", "city": "Springfield", "employer": None},
+    }
+    for name, own in zip(names, looks.values(), strict=True):
+        guard.disclose(Principal(name), resource="client", record={**record, **own})
+    guard.core.log.close()  # type: ignore[attr-defined]
+    leaves = [leaf for leaf in made.leaves() if leaf["action"] == "library:client:read"]
+    causes = {
+        cause: [why[0] for why in leaf["risk"].get("why", ())]
+        for cause, leaf in zip(looks, leaves, strict=True)
+    }
+    for cause in ("kin", "address", "employer"):
+        assert causes[cause][0] == cause, causes
+    assert "surname" in causes["surname"], causes
+    assert not {"kin", "address", "employer", "surname"} & {*causes[""]}, causes
+    assert [leaf["risk"].get("level", "low") for leaf in leaves[:2]] == ["raised", "raised"]
+    assert "canary" not in json.dumps(leaves).lower()
+    said = json.loads(privguard("anomaly", "replay", "--config", made.config, "--json").stdout)
+    assert (said["compared"], said["different"]) == (len(looks), 0)
+    shown = privguard("audit", "search", "--risk", "raised", "--config", made.config).stdout.decode()
+    told = privguard("audit", "show", shown.split()[0], "--config", made.config).stdout.decode()
+    assert "The client" in told
+    assert "Cleared by a task or a call" in told

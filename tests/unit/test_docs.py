@@ -259,6 +259,7 @@ HEADINGS: Mapping[type[document.Part], str] = {
     document.BreakGlassDef: "break_glass",
     document.BudgetDef: "budgets",
     document.AnomalyDef: "anomaly",
+    document.PrivateDef: "private",
     document.EffectsDef: "effects",
     document.EffectDef: "effect",
     document.StatementDef: "statement",

@@ -14,7 +14,7 @@ from privguard.anomaly.access import Access, Relation
 from privguard.anomaly.counters import CELLS, KINDS
 from privguard.anomaly.evidence import Cause, Evidence, Level, Risk
 from privguard.anomaly.explain import clears, explain, sentence
-from privguard.anomaly.features import NEVER, PRIVATE, RELATED, distance
+from privguard.anomaly.features import DISTANCES, NEVER, PRIVATE, RELATED, distance
 from privguard.anomaly.score import DAY, Rules, Scorer
 from privguard.anomaly.simulate import SCENARIOS, World, days
 
@@ -153,7 +153,8 @@ def test_distances() -> None:
     assert distance(replace(LOOK, relations=0)) == NEVER
     assert distance(replace(LOOK, relations=0, idle_s=60)) == 1
     assert distance(replace(LOOK, relations=0, idle_s=10**9)) == 13
-    assert distance(replace(LOOK, relations=Relation.KIN | Relation.PORTFOLIO)) == PRIVATE
+    assert distance(replace(LOOK, relations=Relation.SURNAME | Relation.PORTFOLIO)) == PRIVATE
+    assert distance(replace(LOOK, relations=Relation.KIN | Relation.SURNAME)) == DISTANCES - 1
     assert distance(replace(LOOK, relations=Relation.KIN | Relation.TASK)) == RELATED
 
 

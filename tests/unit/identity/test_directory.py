@@ -29,8 +29,12 @@ def at(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
+def token(kind: str, text: str) -> str:
+    return f"{kind}-{len(text)}"
+
+
 def directory(**files: str) -> dict[str, Staff]:
-    return imported({}, [read_table(f"{kind}.csv", text) for kind, text in files.items()])
+    return imported({}, [read_table(f"{kind}.csv", text) for kind, text in files.items()], token)
 
 
 WHOLE = directory(staff=STAFF, assignments=ASSIGNMENTS, absences=ABSENCES)
@@ -91,22 +95,22 @@ def test_an_empty_cell_does_not_make_somebody_no_client() -> None:
 
 
 def test_each_file_replaces_all_of_its_kind_and_leaves_the_others() -> None:
-    fewer = imported(WHOLE, [read_table("a.csv", "staff,client,from,until\nrm.li,C9,,\n")])
+    fewer = imported(WHOLE, [read_table("a.csv", "staff,client,from,until\nrm.li,C9,,\n")], token)
     assert fewer["rm.wang"].assignments == ()
     assert fewer["rm.wang"].covers == (Span("C9", at("2026-05-20"), at("2026-06-11")),)
     assert fewer["rm.li"].absences == WHOLE["rm.li"].absences
-    alone = imported(WHOLE, [read_table("s.csv", "id,roles\nrm.li,rm\n")])
+    alone = imported(WHOLE, [read_table("s.csv", "id,roles\nrm.li,rm\n")], token)
     assert alone.keys() == {"rm.li"}
     assert alone["rm.li"].assignments == WHOLE["rm.li"].assignments
 
 
 def test_differences_name_no_client() -> None:
-    after = imported(WHOLE, [read_table("a.csv", ASSIGNMENTS.replace("C1", "SECRET"))])
+    after = imported(WHOLE, [read_table("a.csv", ASSIGNMENTS.replace("C1", "SECRET"))], token)
     said = {name: difference(WHOLE[name], after[name]) for name in WHOLE}
     assert said == {"rm.li": "assignments +1 -1", "rm.wang": "covers +1 -1", "rm.old": ""}
     assert (difference(None, WHOLE["rm.li"]), difference(WHOLE["rm.li"], None)) == ("added", "removed")
     later = imported(
-        WHOLE, [read_table("s.csv", STAFF.replace("rm,pudong,active", "teller,pudong,suspended"))]
+        WHOLE, [read_table("s.csv", STAFF.replace("rm,pudong,active", "teller,pudong,suspended"))], token
     )
     assert difference(WHOLE["rm.li"], later["rm.li"]) == "roles, status"
 
@@ -137,7 +141,7 @@ BAD = {
 @pytest.mark.parametrize(("text", "line"), BAD.values(), ids=BAD)
 def test_l12_what_is_wrong_is_named_by_its_line_and_never_by_its_value(text: str, line: int) -> None:
     with pytest.raises(ConfigError, match=rf"^file\.csv:{line}: .*\(.+\)$") as caught:
-        imported(WHOLE, [read_table("file.csv", text)])
+        imported(WHOLE, [read_table("file.csv", text)], token)
     assert "SECRET" not in str(caught.value)
 
 
@@ -174,8 +178,25 @@ def test_an_import_again_changes_nothing(absences: list[tuple[str, str]]) -> Non
         f"{one},{other},2026-05-01,2026-05-02\n" for one, other in absences if one != other
     )
     files = [read_table(name, text) for name, text in (("s", staff), ("c", clients), ("a", away))]
-    once = imported({}, files)
-    assert imported(once, files) == once
+    once = imported({}, files, token)
+    assert imported(once, files, token) == once
     for one, other in absences:  # what is lent are the absent one's own clients, once
         if one != other:
             assert f"C{one}" in {span.whom for span in once[other].covers}
+
+
+def test_what_is_private_is_kept_as_tokens_and_is_no_claim() -> None:
+    header = "id,roles,kin,address,employer,surname"
+    kept = directory(staff=f"{header}\nrm.li,rm,1042; 77,Elm 12,,Li\nrm.wang,rm,,,,\n")
+    assert kept["rm.li"].private == {
+        "kin": ("kin-2", "kin-4"), "address": ("address-5",), "surname": ("surname-2",),
+    }  # fmt: skip
+    assert kept["rm.wang"].private == {}
+    actor = standing(kept["rm.li"], 0, token).admit(Principal("rm.li"))
+    assert actor.private is not None
+    assert (actor.private("kin", 1042), actor.private("kin", 1), actor.private("employer", "x")) == (
+        True, False, False,
+    )  # fmt: skip
+    assert actor.attributes.keys() == {"training", "clients"}
+    assert standing(kept["rm.wang"], 0, token).admit(Principal("rm.wang")).private is None
+    assert difference(kept["rm.wang"], standing(kept["rm.li"], 0).staff).endswith("private")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from privguard.errors import (
     AccessDeniedError,
@@ -548,3 +549,38 @@ def test_a_list_is_narrowed_by_what_the_actor_is() -> None:
     assert by("lead", team={"unit": "u1"}) == ("unit", "u1")
     assert by("rm", "lead", team={"unit": "u1"}) is None  # nobody can tell which shows all
     assert by("lead") is by("lead", team={"unit": 5}) is by("lead", team={"unit": ""}) is by() is None
+
+
+SHARED = {"private": {"client": {"kin": "id", "surname": "name", "address": ["street", "city"]}}}
+
+
+def like(*shared: tuple[str, object]) -> Principal:
+    return replace(RM, private=lambda kind, value: (kind, value) in shared)
+
+
+def test_what_is_shared_in_private_is_said_and_decides_nothing() -> None:
+    made = plan(policy([READ, SEE], anomaly=SHARED))
+    record = {**RECORD, "street": "Elm 12", "city": "X"}
+    plain = judge(made, record)
+    alike = [("kin", record["id"]), ("address", "Elm 12 X")]
+    close = judge(made, record, like(*alike))
+    assert close.relations == (*plain.relations, "private.kin", "private.address")
+    assert replace(close, relations=()).fields == plain.fields
+    assert (close.outcome, close.rules) == (plain.outcome, plain.rules)
+    assert judge(made, {**record, "street": "Elm 13"}, like(*alike[1:])).relations == plain.relations
+    assert judge(made, record, like(*alike)) is close
+    assert made.sees_all == plan(policy([READ, SEE])).sees_all
+
+
+def test_a_record_without_what_could_be_shared_is_judged_all_the_same() -> None:
+    made = plan(policy([READ, SEE], anomaly=SHARED))
+    bare = {key: value for key, value in RECORD.items() if key != "name"}
+    ruling = judge(made, bare, like(("kin", RECORD["id"])))
+    assert (ruling.outcome, ruling.relations[-1]) == (Outcome.PERMITTED, "private.kin")
+
+
+def test_a_refusal_says_what_is_shared_too() -> None:
+    made = plan(policy([READ], anomaly=SHARED))
+    record = {**RECORD, "rm_ids": []}
+    ruling = judge(made, record, like(("kin", record["id"])))
+    assert (ruling.outcome, ruling.relations) == (Outcome.DENIED, ("private.kin",))

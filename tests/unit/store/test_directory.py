@@ -93,6 +93,21 @@ def test_l12_no_client_and_no_course_stands_in_the_table(kept: Kept) -> None:
     assert "CANARY" not in str(rows)
 
 
+def test_l12_what_staff_share_with_clients_is_no_text_once_it_is_read(kept: Kept) -> None:
+    kept.put(staff=b"id,roles,kin,address,surname\nrm.li,rm,CANARY-9,CANARY street 1,CANARYSSON\n")
+    snapshot = kept.directory.snapshot("default")
+    assert "canary" not in str(snapshot).lower()
+    admitted = kept.directory.admit(LI, kept.clock.now_us())
+    assert admitted.private is not None
+    assert admitted.private("address", "Canary Street 1")
+    assert admitted.private("surname", "Eva Canarysson")
+    assert not admitted.private("kin", "CANARY-8")
+    known = set(snapshot.staff["rm.li"].private["address"])
+    assert kept.directory.token("default")("address", "canarystreet1") in known
+    assert kept.directory.token("other")("address", "canarystreet1") not in known
+    assert kept.directory.token("default")("employer", "canarystreet1") not in known
+
+
 def test_s16_a_record_put_in_anothers_row_does_not_open(kept: Kept) -> None:
     kept.put(staff=STAFF, clients=CLIENTS)
     with raw(kept.folder) as connection:
