@@ -27,7 +27,7 @@ from privguard.model import Outcome, Principal
 from privguard.ports import Claim, CodeSender
 from privguard.stepup import one_time, recovery, totp
 from privguard.stepup.factor import KINDS, Factor, FactorData, Proof
-from privguard.stepup.grant import Scope, webauthn_challenge
+from privguard.stepup.grant import Scope
 from privguard.store.claims import together
 from privguard.store.factors import Factors, ReplayedError
 
@@ -194,7 +194,7 @@ class Enrolment:
         Raises:
             AccessDeniedError: there is nobody who could approve it.
         """
-        return await self._granting.request_reset(actor, replace(self.scope(actor, RESET), purpose=actor.id))
+        return await self._granting.request(actor, replace(self.scope(actor, RESET), purpose=actor.id))
 
     async def invite(self, by: Principal, actor: str, tenant: str) -> str:
         """A code by which somebody without any factor enrols the first one; told once.
@@ -221,8 +221,7 @@ class Enrolment:
         if not mine:
             raise NotOnRecordError("You have no address that codes are sent to.")
         challenge = self._granting.opened(text, actor)
-        signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        code, counts = self._one_time(mine[0], signed)
+        code, counts = self._one_time(mine[0], challenge.signed)
         await self._write(actor, "stepup:code:send", mine[0], counts, None)
         await self._send(mine[0], code)
 
@@ -235,7 +234,7 @@ class Enrolment:
         if not keys:
             raise NotOnRecordError("You have no security key.")
         return webauthn.assertion_options(
-            webauthn_challenge(challenge.scope, challenge.nonce_bytes),
+            challenge.signed,
             rp_id=self._site.rp_id,
             credentials=[credential(one).id for one in keys],
         )
@@ -259,8 +258,7 @@ class Enrolment:
         challenge = self._granting.opened(text, actor)
         if challenge.scope != self.scope(actor, action):
             raise AccessDeniedError("The challenge is for something else: open the page again.")  # S09
-        signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        return await self._prover.prove(actor, proof, signed, None, kinds)
+        return await self._prover.prove(actor, proof, challenge.signed, None, kinds)
 
     async def _new(self, actor: Principal, kind: str, data: FactorData) -> tuple[Factor, Begun, list[str]]:
         match kind:

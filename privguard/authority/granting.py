@@ -28,7 +28,7 @@ from privguard.ports import Claim
 from privguard.stepup.assurance import Profile
 from privguard.stepup.challenge import CHALLENGE_S, Challenge, described, open_challenge, seal_challenge
 from privguard.stepup.factor import Proof
-from privguard.stepup.grant import GRANT_BYTES, Grant, Scope, mark_of, webauthn_challenge
+from privguard.stepup.grant import GRANT_BYTES, Grant, Scope, mark_of
 from privguard.store.claims import together
 from privguard.store.factors import Factors, ReplayedError
 from privguard.store.grants import Grants, Standing
@@ -43,6 +43,11 @@ RESET: Final = "reset"
 EXCUSE: Final = "excuse"
 """Action of a scope by which what its field names is expected of whom its purpose names."""
 PAGE: Final = "/_privguard/stepup/"
+_KINDS: Final = {RESET: "factor_reset", EXCUSE: "excuse"}
+_NOBODY: Final = {
+    RESET: "Nobody may approve a reset: name the role in [stepup] reset_role.",
+    EXCUSE: "Nobody may approve it: name the role in [anomaly] excuse_role.",
+}
 _S: Final = 1_000_000
 _WAITS: Final = "waits an hour on the page of approvals."
 _CHANGED: Final = "The policy changed since: ask for the record again."
@@ -103,8 +108,7 @@ class Granting:
         self._profile = profile
         self._factors = factors
         self._usual = usual
-        self._reset_role = reset_role
-        self._excuse_role = excuse_role
+        self._approver = {RESET: reset_role, EXCUSE: excuse_role}
         self._journal = journal
         self._core = journal.core
         self._prover = prover
@@ -198,8 +202,7 @@ class Granting:
             return None
         if proof is None:
             raise AccessDeniedError(f"Missing: {asked.factor.detail}.")
-        signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        return await self._prover.prove(actor, proof, signed, asked.factor)
+        return await self._prover.prove(actor, proof, challenge.signed, asked.factor)
 
     async def _issue(
         self,
@@ -255,42 +258,21 @@ class Granting:
             self._tell(asked.approvers, f"{actor.id} asks for a grant: request {grant.name} {_WAITS}")
         return Issued(secret, grant.name, waits, seconds, asked.reads, scope.fields)
 
-    async def request_reset(self, by: Principal, scope: Scope) -> str:
-        """Asks that somebody's factors be removed; the request's name, to be approved.
+    async def request(self, by: Principal, scope: Scope) -> str:
+        """Asks for what a second person has to approve of ``scope.purpose``; the request's name.
+
+        Who asked for it already has the same request.
 
         Args:
-            scope: ``purpose`` names the person, ``fields`` the factors; none: all of them.
+            scope: with ``action`` RESET, that the factors ``fields`` be removed, all of them where it names
+                none; with EXCUSE, that the cause ``fields`` count as expected for ``ticket`` days.
 
         Raises:
             AccessDeniedError: there is nobody who could approve it.
         """
-        if not self._reset_role:
-            raise AccessDeniedError("Nobody may approve a reset: name the role in [stepup] reset_role.")
-        scope = replace(scope, action=RESET)
-        return await self._request(by, scope, self._reset_role, "factor_reset", {"for": scope.purpose})
-
-    async def request_excuse(self, by: Principal, scope: Scope) -> str:
-        """Asks that a cause (``scope.fields``) count as expected of somebody (``scope.purpose``) for a while.
-
-        Args:
-            scope: ``ticket`` holds the number of days.
-
-        Raises:
-            AccessDeniedError: there is nobody who could approve it.
-        """
-        if not self._excuse_role:
-            raise AccessDeniedError("Nobody may approve it: name the role in [anomaly] excuse_role.")
-        scope = replace(scope, action=EXCUSE)
-        return await self._request(by, scope, self._excuse_role, "excuse", self._excuse(scope))
-
-    def _excuse(self, scope: Scope) -> dict[str, str]:
-        until = self._now_us() // _S + int(scope.ticket) * 86_400
-        return {"actor": scope.purpose, "cause": scope.fields[0], "until": str(until)}
-
-    async def _request(
-        self, by: Principal, scope: Scope, role: str, kind: str, about: Mapping[str, str]
-    ) -> str:
-        """Asks for what a second person has to approve; who asked for it already has the same request."""
+        role = self._approver[scope.action]
+        if not role:
+            raise AccessDeniedError(_NOBODY[scope.action])
         now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
         for each in await self._core.within(self._grants.waiting, by.tenant, now):
             if each.scope == scope:
@@ -306,11 +288,17 @@ class Granting:
             approvers={role},
             now_us=now,
         )
-        about = {"grant": grant.name, **about}
-        await self._journal.write(by, f"stepup:{kind}:request", Outcome.PERMITTED, claim=claim, about=about)
+        action = f"stepup:{_KINDS[scope.action]}:request"
+        whom = self._excuse(scope) if scope.action == EXCUSE else {"for": scope.purpose}
+        about = {"grant": grant.name, **whom}
+        await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
         what = f"a reset of the factors of {scope.purpose}" if scope.action == RESET else "an excuse"
         self._tell({role}, f"{by.id} asks for {what}: request {grant.name} {_WAITS}")
         return grant.name
+
+    def _excuse(self, scope: Scope) -> dict[str, str]:
+        until = self._now_us() // _S + int(scope.ticket) * 86_400
+        return {"actor": scope.purpose, "cause": scope.fields[0], "until": str(until)}
 
     def _tell(self, roles: Iterable[str], text: str) -> None:
         if self._core.alerts is not None:
@@ -325,7 +313,7 @@ class Granting:
             for each in await self._core.within(self._grants.waiting, approver.tenant, self._now_us())
             if each.approvers <= approver.roles
             and approver.id != each.scope.actor
-            and not (each.scope.action in (RESET, EXCUSE) and approver.id == each.scope.purpose)
+            and not (each.scope.action in _KINDS and approver.id == each.scope.purpose)
             and each.scope.session != approver.session
         ]
 
@@ -350,8 +338,7 @@ class Granting:
         challenge = self.opened(text, approver)
         if challenge.scope != self.decision_scope(approver, standing):  # S09: a challenge for something else
             raise AccessDeniedError("The challenge is for another request: open this one again.")
-        signed = webauthn_challenge(challenge.scope, challenge.nonce_bytes)
-        proven = await self._prover.prove(approver, proof, signed, None)
+        proven = await self._prover.prove(approver, proof, challenge.signed, None)
         now, scope = self._now_us(), standing.scope
         decided = (
             self._grants.approve(name, scope.tenant, approver.id, approver.session or "", now)
@@ -364,7 +351,7 @@ class Granting:
             theirs = [one.id for one in found]
             claims.append(self._factors.remove([one for one in theirs if one in (scope.fields or theirs)]))
             claims.append(self._grants.revoke(scope.tenant, scope.purpose, now))
-        kind = {RESET: "factor_reset", EXCUSE: "excuse"}.get(scope.action, "grant")
+        kind = _KINDS.get(scope.action, "grant")
         about = self._excuse(scope) if scope.action == EXCUSE else {}
         try:
             await self._write(

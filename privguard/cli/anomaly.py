@@ -119,7 +119,7 @@ def excuse(
     def ask(authority: Authority, who: Principal) -> Coroutine[Any, Any, str]:
         scope = authority.enrolment.scope(replace(who, tenant=tenant), "excuse")
         asked = replace(scope, purpose=staff_id, fields=(cause,), ticket=str(days), reason=reason)
-        return authority.granting.request_excuse(who, asked)
+        return authority.granting.request(who, asked)
 
     name = acted(config, ask)
     say(as_json, {"request": name}, f"request {name} waits an hour for whoever may approve it")

@@ -73,7 +73,7 @@ def reset(config: Path, as_json: bool, staff_id: str, tenant: str, only: tuple[s
 
     def ask(authority: Authority, who: Principal) -> Coroutine[Any, Any, str]:
         scope = authority.enrolment.scope(replace(who, tenant=tenant), "reset")
-        return authority.granting.request_reset(who, replace(scope, purpose=staff_id, fields=only))
+        return authority.granting.request(who, replace(scope, purpose=staff_id, fields=only))
 
     name = acted(config, ask)
     say(as_json, {"request": name}, f"request {name} waits an hour for whoever may approve it")

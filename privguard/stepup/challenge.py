@@ -16,7 +16,7 @@ from msgspec import Struct
 from privguard.crypto.envelope import EnvelopeError, seal, unseal
 from privguard.errors import AccessDeniedError
 from privguard.model import Principal
-from privguard.stepup.grant import Scope
+from privguard.stepup.grant import Scope, webauthn_challenge
 
 CHALLENGE_S: Final = 300
 """Seconds to meet it in."""
@@ -41,8 +41,9 @@ class Challenge(Struct, frozen=True):
     reason: str = ""
 
     @property
-    def nonce_bytes(self) -> bytes:
-        return base64.urlsafe_b64decode(self.nonce)
+    def signed(self) -> bytes:
+        """What a WebAuthn key signs to meet it, and a one-time code is sent for."""
+        return webauthn_challenge(self.scope, base64.urlsafe_b64decode(self.nonce))
 
 
 def seal_challenge(challenge: Challenge, key: bytes, nonce: bytes) -> str:
