@@ -52,7 +52,7 @@ from privguard.oversight.retention import Pruner
 from privguard.oversight.trail import Trail
 from privguard.policy import Policy, compile_policy, load
 from privguard.ports import Directory
-from privguard.sinks.send import open_sender
+from privguard.sinks.send import open_alert_senders, open_sender
 from privguard.stepup.assurance import PROFILES
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.budgets import SqlBudgets
@@ -508,10 +508,9 @@ def open_trail(settings: Settings, who: str) -> Iterator[Trail]:
 
 def open_alarms(settings: Settings) -> Alarms:
     """Who tells people what they have to know. Raises ConfigError as ``open_sender``."""
-    sender = settings.alerts
-    return Alarms(
-        open_sender(sender, SystemClock(), SystemEntropy(), "[alerts]") if sender is not None else None
-    )
+    if settings.alerts is None:
+        return Alarms()
+    return Alarms(*open_alert_senders(settings.alerts, SystemClock(), SystemEntropy()))
 
 
 def open_nightly(wiring: Wiring) -> Nightly | None:

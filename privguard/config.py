@@ -281,6 +281,17 @@ class SenderSettings(Section):
     )
 
 
+class AlertSettings(SenderSettings):
+    """[alerts]: as ``[stepup.sender]``, and ``syslog`` beside it or alone."""
+
+    syslog: str | None = Field(
+        None, description="a collector that alerts are sent to as well: udp://, tcp:// or tls://host:port"
+    )
+    ca: Path | None = Field(
+        None, description="certificates that a tls:// collector is trusted by; the system's without it"
+    )
+
+
 class StepUpSettings(Section):
     """[stepup]"""
 
@@ -348,7 +359,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     stepup: StepUpSettings = StepUpSettings()
     anomaly: AnomalySettings = AnomalySettings()
-    alerts: SenderSettings | None = Field(
+    alerts: AlertSettings | None = Field(
         None, description="what brings messages to roles: alerts, and requests that they may approve"
     )
     zones: Annotated[tuple[ZoneSettings, ...], Field(description="network zones")] = ()

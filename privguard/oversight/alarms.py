@@ -33,12 +33,11 @@ class Alarms:
     """Tells each role once an hour of an actor, a cause and a level: what grows worse is told of at once.
 
     Args:
-        sender: brings messages to roles; None: the process's log alone has them.
+        senders: bring messages to roles, each for itself; without any the process's log alone has them.
     """
 
-    def __init__(self, sender: CodeSender | None = None) -> None:
-        self._sender = sender
-        self._waiting: deque[Alarm] = deque(maxlen=_WAITING)
+    def __init__(self, *senders: CodeSender) -> None:
+        self._queues = [(sender, deque[Alarm](maxlen=_WAITING)) for sender in senders]
         self._told: dict[tuple[str, str, str, str], tuple[int, int]] = {}
 
     def tell(self, event: AccessEvent, index: int, roles: Sequence[str]) -> None:
@@ -67,8 +66,9 @@ class Alarms:
 
     def say(self, roles: Iterable[str], text: str) -> None:
         """Takes a message for each of the roles; never blocks."""
-        if self._sender is not None:
-            self._waiting.extend(Alarm(role, text) for role in roles)
+        alarms = [Alarm(role, text) for role in roles]
+        for _, waiting in self._queues:
+            waiting.extend(alarms)
 
     def deliver(self) -> None:
         """Hands on what waits; called once a second, may block.
@@ -78,24 +78,31 @@ class Alarms:
         Raises:
             CodeNotSentError: something was not taken; it waits.
         """
-        if self._sender is None:
-            return
         missed: set[str] = set()
-        for alarm in tuple(self._waiting):
-            if alarm.role in missed:
-                continue
-            try:
-                self._sender.send(alarm.role, alarm.text, "")
-            except CodeNotSentError:
-                missed.add(alarm.role)
-            else:
-                with contextlib.suppress(ValueError):  # it gave way to newer ones meanwhile
-                    self._waiting.remove(alarm)
+        for sender, waiting in self._queues:
+            missed |= _delivered(sender, waiting)
         if missed:
+            count = sum(len(waiting) for _, waiting in self._queues)
             raise CodeNotSentError(
-                f"Alarms for {', '.join(sorted(missed))} wait, {len(self._waiting)} in all: "
+                f"Alarms for {', '.join(sorted(missed))} wait, {count} in all: "
                 "what delivers them does not take them."
             )
+
+
+def _delivered(sender: CodeSender, waiting: deque[Alarm]) -> set[str]:
+    """Hands on what one sender takes; the roles that it does not reach."""
+    missed: set[str] = set()
+    for alarm in tuple(waiting):
+        if alarm.role in missed:
+            continue
+        try:
+            sender.send(alarm.role, alarm.text, "")
+        except CodeNotSentError:
+            missed.add(alarm.role)
+        else:
+            with contextlib.suppress(ValueError):  # it gave way to newer ones meanwhile
+                waiting.remove(alarm)
+    return missed
 
 
 def message(event: AccessEvent, index: int, before: int) -> str:

@@ -22,11 +22,12 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from privguard.config import SenderSettings
+from privguard.config import AlertSettings, SenderSettings
 from privguard.errors import CodeNotSentError, ConfigError
 from privguard.keystore.keyset_file import read_secret
 from privguard.outgoing import DIRECT
 from privguard.ports import Clock, CodeSender, Entropy
+from privguard.sinks.syslog import SyslogSender
 
 TIMEOUT_S: Final = 5.0
 _PREFIX: Final = "whsec_"
@@ -46,6 +47,16 @@ def open_sender(
         return _open(settings, clock, entropy)
     except ConfigError as error:
         raise ConfigError(f"{where} {error.detail}") from None
+
+
+def open_alert_senders(settings: AlertSettings, clock: Clock, entropy: Entropy) -> list[CodeSender]:
+    """The senders of ``[alerts]``: to people, to a collector, or both. Raises as ``open_sender``."""
+    senders: list[CodeSender] = []
+    if settings.syslog is None or settings.file or settings.url or settings.apprise:
+        senders.append(open_sender(settings, clock, entropy, "[alerts]"))
+    if settings.syslog is not None:
+        senders.append(SyslogSender(settings.syslog, settings.ca, clock))
+    return senders
 
 
 def _open(settings: SenderSettings, clock: Clock, entropy: Entropy) -> CodeSender:

@@ -62,3 +62,16 @@ def test_who_cannot_be_reached_holds_up_nobody_else() -> None:
     alarms.deliver()
     alarms.deliver()
     assert sent.told[1:] == [("manager", "first"), ("manager", "second")]
+
+
+def test_of_two_senders_each_gets_a_message_once_whatever_the_other_does() -> None:
+    fails, goes = Sent(), Sent()
+    fails.unknown.add("manager")
+    alarms = Alarms(fails, goes)
+    alarms.say(["manager"], "first")
+    for _ in range(2):
+        with pytest.raises(CodeNotSentError, match="1 in all"):
+            alarms.deliver()
+    fails.unknown.clear()
+    alarms.deliver()
+    assert (fails.told, goes.told) == ([("manager", "first")],) * 2
