@@ -22,8 +22,8 @@ from privguard.audit.merkle import extend, leaf_hash, needed
 from privguard.audit.proof import inclusion, inclusions
 from privguard.audit.record import Head, columns, drafts, encode, link, subject_columns
 from privguard.audit.verify import Pin
-from privguard.bootstrap import SystemClock, SystemEntropy
 from privguard.crypto.keyring import Keyring, new_keyring, parse
+from privguard.machine import SystemClock, SystemEntropy
 from privguard.model import SubjectRef
 from privguard.oversight.completeness import commit_map
 from privguard.oversight.filters import Filter

@@ -100,8 +100,8 @@ def _token() -> Call:
     from joserfc.jwk import ECKey, KeySet
 
     from privguard.asgi.tokens import IssuerKeys, TokenIdentity
-    from privguard.bootstrap import SystemClock
     from privguard.identity import AssuranceMap, ClaimMap, TokenRules
+    from privguard.machine import SystemClock
 
     key = ECKey.generate_key("P-256", {"kid": "one", "use": "sig", "alg": "ES256"})
     known = msgspec.json.encode(KeySet([key]).as_dict(private=False))

@@ -17,9 +17,9 @@ from benchmarks.log_append import ORIGIN
 from benchmarks.results import Row, missing, row
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Prover, Site
-from privguard.bootstrap import SystemClock, SystemEntropy
 from privguard.crypto.keyring import new_keyring, parse
 from privguard.guard import GuardCore
+from privguard.machine import SystemClock, SystemEntropy
 from privguard.model import Outcome, Principal
 from privguard.stepup.assurance import PROFILES
 from privguard.stepup.factor import Factor, FactorData, Proof

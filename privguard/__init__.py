@@ -13,10 +13,12 @@ The flow of an access reads straight down this list:
     crypto          keys, envelopes, pseudonyms
     ports           what the shell must provide
     files, outgoing files that several processes read; requests that go nowhere else
+    machine         its time and chance, and who runs a command
     guard           drives an exchange through the ports
     store           SQLAlchemy: tables, migrations, the log
     keystore        where keys are: the key file, a security module
     asgi, gateway   doors: middleware, reverse proxy
+    signing         what signs the log, and whom an auditor is to trust
     cli, bootstrap  commands; the one place that wires things
 
 Importing this package loads neither fastapi, sqlalchemy nor aiohttp.

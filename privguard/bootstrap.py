@@ -10,10 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -22,11 +21,7 @@ from msgspec.structs import replace
 from privguard.asgi.admission import StaffIdentity
 from privguard.asgi.credentials import identity_provider
 from privguard.asgi.zones import Zones, networks
-from privguard.audit.checkpoint import Checkpoint
 from privguard.audit.epoch import origin_of
-from privguard.audit.note import Key, NoteError, parse_key
-from privguard.audit.signing_keys import LogKeys, log_keys_of
-from privguard.audit.trust import NONE, Group, Trust, Witness
 from privguard.authority.enrolment import Enrolment
 from privguard.authority.granting import Granting
 from privguard.authority.journal import Journal
@@ -38,68 +33,38 @@ from privguard.errors import AuditUnavailableError, ConfigError, NotOnRecordErro
 from privguard.files import Mark, mark_of
 from privguard.guard import LATE, Door, Guard, GuardCore, Limits
 from privguard.keystore.keyset_file import KeysetFile, read_secret
+from privguard.machine import SystemClock, SystemEntropy
 from privguard.masking import MaskTools
-from privguard.model import AccessEvent, AuditReceipt, Principal
+from privguard.model import AccessEvent, AuditReceipt
 from privguard.oversight.alarms import Alarms
-from privguard.oversight.completeness import commit_map
-from privguard.oversight.custodian import Custodian
 from privguard.oversight.following import Follower, SharedWatch
-from privguard.oversight.key_custodian import KeyCustodian
-from privguard.oversight.log_keys import LogKeyCustodian, SigningKeysFile
 from privguard.oversight.nightly import Nightly
-from privguard.oversight.registrar import Registrar
-from privguard.oversight.retention import Pruner
 from privguard.oversight.trail import Trail
 from privguard.policy import Policy, compile_policy, load
 from privguard.ports import Directory
+from privguard.signing import epoch_of, signed_checkpoint
 from privguard.sinks.send import open_alert_senders, open_sender
 from privguard.stepup.assurance import PROFILES
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.budgets import SqlBudgets
-from privguard.store.custody import Custody
 from privguard.store.directory import SqlDirectory
 from privguard.store.engine import Store
 from privguard.store.factors import Factors
 from privguard.store.grants import Grants
-from privguard.store.ledger import Ledger
 from privguard.store.log_reader import LogReader
 from privguard.store.lookups import SqlLookups
-from privguard.store.map_keeper import MapKeeper
-from privguard.store.publisher import Publisher, check_signed, signed_last
-from privguard.store.signer_state import SignerState
+from privguard.store.publisher import check_signed
 from privguard.store.subjects import SubjectKeys
 from privguard.store.trail_reader import TrailReader
 from privguard.store.tree_reader import TreeReader
 from privguard.store.wrapped import WrappedKeys
 from privguard.telemetry import Chore, logger
-from privguard.witness.client import HttpCosigner
 
 _DAY_US: Final = 86_400_000_000
-if TYPE_CHECKING:
-    from privguard.audit.timestamp import StampAuthority
-    from privguard.oversight.timestamps import Timestamping
 
-UNSIGNED: Final = "The log is unsigned: name [audit] signing_keys (`privguard init` writes them)."
 UPKEEP_S: Final = 1.0
 SAID_S: Final = 10.0
 """How often a process says which keys it knows; after a minute of silence it counts as ended."""
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now_us(self) -> int:
-        return time.time_ns() // 1000
-
-    def today(self) -> date:
-        return datetime.fromtimestamp(time.time(), UTC).date()
-
-
-class SystemEntropy:
-    """The operating system's generator."""
-
-    def token(self, size: int) -> bytes:
-        return os.urandom(size)
 
 
 class PolicyFile:
@@ -243,7 +208,7 @@ def wire(settings: Settings) -> Wiring:
     directory = None
     if settings.directory.required:
         directory = SqlDirectory(Store(settings.store.url), keys, SystemEntropy())
-    core = _core(settings, log, keys)
+    core = core_of(settings, log, keys)
     core.mode, core.door, core.directory = settings.gateway.mode, _door(settings, keys, directory), directory
     core.lookups = SqlLookups(Store(settings.store.url))
     core.budgets = SqlBudgets(Store(settings.store.url), keys)
@@ -255,7 +220,7 @@ def wire(settings: Settings) -> Wiring:
     return Wiring(settings, Guard(core), log, policy_file, keys, KeyWatch(keyset, wrapped), authority)
 
 
-def _core(settings: Settings, log: SqlAuditLog, keys: Keyring) -> GuardCore:
+def core_of(settings: Settings, log: SqlAuditLog, keys: Keyring) -> GuardCore:
     clock, tokens = SystemClock(), FieldTokens(keys)
     return GuardCore(
         log,
@@ -265,20 +230,6 @@ def _core(settings: Settings, log: SqlAuditLog, keys: Keyring) -> GuardCore:
         system=settings.system.name,
         deadline_s=settings.audit.deadline_ms / 1000,
     )
-
-
-@contextlib.contextmanager
-def open_authority(settings: Settings, who: str) -> Iterator[tuple[Authority, Principal]]:
-    """Who issues grants, for somebody at the command line, and that somebody. Raises as ``open_log``."""
-    keys = read_keys(settings)
-    log = open_log(settings, keys)
-    core = _core(settings, log, keys)
-    core.alerts = alarms = open_alarms(settings)
-    try:
-        yield wire_authority(settings, core, keys), Principal(who)
-        alarms.deliver()
-    finally:
-        log.close()
 
 
 def wire_authority(settings: Settings, core: GuardCore, keys: Keyring) -> Authority:
@@ -316,147 +267,6 @@ def wire_authority(settings: Settings, core: GuardCore, keys: Keyring) -> Author
     return Authority(granting, enrolment, grants)
 
 
-def open_publisher(settings: Settings) -> Publisher | None:
-    """What signs the log's checkpoints; None where there are no keys for it.
-
-    Raises:
-        ConfigError: the keys or a witness's key cannot be read.
-    """
-    if log_keys(settings) is None:
-        return None
-    audit = settings.audit
-
-    def keys() -> LogKeys:
-        """Read at each signature: they rotate while it serves."""
-        found = log_keys(settings)
-        if found is None:
-            raise ConfigError(UNSIGNED)
-        return found
-
-    return Publisher(
-        TreeReader(Store(settings.store.url)),
-        signer_state(settings),
-        keys,
-        witnesses=[HttpCosigner(witness.url, _witness_key(witness.key)) for witness in audit.witnesses],
-        quorum=_quorum(settings),
-    )
-
-
-def stamp_authority(roots: Path) -> StampAuthority:
-    """Whose time stamps are trusted.
-
-    Args:
-        roots: PEM file of certificates.
-
-    Raises:
-        ConfigError: it is none, or the extra is missing.
-    """
-    try:
-        from privguard.audit.timestamp import StampAuthority, StampError  # an extra
-    except ModuleNotFoundError:
-        raise ConfigError("Time stamps need an extra: `pip install 'privguard[timestamps]'`.") from None
-    try:
-        return StampAuthority(roots.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{roots}: {error.strerror}: name the authority's root certificates.") from None
-    except StampError as error:
-        raise ConfigError(f"{roots}: {error}: name the authority's root certificates.") from None
-
-
-def open_timestamping(settings: Settings) -> Timestamping | None:
-    """What has checkpoints stamped; None where nobody is named. Raises ConfigError."""
-    stamps = settings.audit.timestamps
-    if stamps is None:
-        return None
-    authority = stamp_authority(stamps.roots)
-    from privguard.oversight.timestamps import Timestamping
-    from privguard.sinks.timestamp import HttpTimestamps
-
-    tree = TreeReader(Store(settings.store.url))
-    ask = HttpTimestamps(stamps.url).ask
-    return Timestamping(tree, ask, authority, SystemClock(), stamps.interval_s)
-
-
-def log_keys(settings: Settings, epoch: int | None = None) -> LogKeys | None:
-    """What signs for the log in an epoch, now where none is named; None where it is unsigned.
-
-    Raises:
-        ConfigError: the keys cannot be read, or there is no log.
-    """
-    audit = settings.audit
-    if audit.signing_keys is None:
-        return None
-    epoch = _epoch(settings) if epoch is None else epoch
-    return log_keys_of(read_secret(audit.signing_keys), audit.origin, epoch)
-
-
-def signer_state(settings: Settings) -> SignerState:
-    """What was signed last in the log's epoch; the states of epochs before stay where they are."""
-    epoch, file = _epoch(settings), settings.audit.signer_state
-    return SignerState(file if epoch == 0 else file.with_name(f"{file.name}.epoch{epoch}"))
-
-
-def signed_checkpoint(settings: Settings) -> Checkpoint | None:
-    """What was signed last of the log; None if nothing was, or nothing signs.
-
-    Raises:
-        ConfigError: the keys cannot be read.
-        AuditUnavailableError: others signed it.
-    """
-    last = signer_state(settings).read()  # before the keys: newer ones know older states
-    keys = log_keys(settings)
-    return None if keys is None else signed_last(last, keys.trust)
-
-
-def _epoch(settings: Settings) -> int:
-    return TreeReader(Store(settings.store.url)).epoch()
-
-
-def operators(settings: Settings) -> tuple[Key, ...]:
-    """Who may sign a recovery. Raises ConfigError."""
-    return tuple(_public_key(text, "[audit] operators") for text in settings.audit.operators)
-
-
-def trust_of(settings: Settings) -> Trust:
-    """Whom an auditor is to trust: the log's keys, and the witnesses with their quorum.
-
-    Raises:
-        ConfigError: the log is unsigned, or a key cannot be read.
-    """
-    epochs = range(_epoch(settings) + 1)  # older checkpoints and proofs hold for ever
-    keys = [found for epoch in epochs if (found := log_keys(settings, epoch)) is not None]
-    if not keys:
-        raise ConfigError(UNSIGNED)
-    witnesses = {
-        f"w{number}": Witness(_witness_key(witness.key), witness.url)
-        for number, witness in enumerate(settings.audit.witnesses, 1)
-    }
-    quorum = _quorum(settings)
-    groups = {"witnesses": Group(quorum, tuple(witnesses))} if quorum else {}
-    return Trust(
-        tuple(term for each in keys for term in each.terms), witnesses, groups, next(iter(groups), NONE)
-    )
-
-
-def _quorum(settings: Settings) -> int:
-    audit = settings.audit
-    quorum = len(audit.witnesses) if audit.witness_quorum is None else audit.witness_quorum
-    if quorum > len(audit.witnesses):
-        raise ConfigError("[audit] witness_quorum is larger than the number of witnesses.")
-    return quorum
-
-
-def _witness_key(text: str) -> Key:
-    return _public_key(text, "[[audit.witnesses]] key")
-
-
-def _public_key(text: str, where: str) -> Key:
-    try:
-        return parse_key(text)
-    except NoteError as error:
-        raise ConfigError(f"{where}: {error} (`witness keys` or `audit operator` says it).") from None
-
-
 def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
     """The log in the settings' store.
 
@@ -468,7 +278,7 @@ def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:
         settings.store.url,
         keys,
         SystemEntropy(),
-        origin=origin_of(settings.audit.origin, _epoch(settings)),
+        origin=origin_of(settings.audit.origin, epoch_of(settings)),
         deadline_s=settings.audit.deadline_ms / 1000,
     )
     try:
@@ -555,81 +365,6 @@ def open_follower(settings: Settings) -> tuple[Follower, SharedWatch]:
     trail = TrailReader(store, SubjectKeys(read_keys(settings), SystemEntropy()))
     since_us = SystemClock().now_us() - settings.anomaly.history_days * _DAY_US
     return Follower(watch, LogReader(store), trail, since_us), watch
-
-
-@contextlib.contextmanager
-def keeping(settings: Settings) -> Iterator[Custody]:
-    """What changes the log's state in one transaction with an entry; the log is not checked."""
-    keys, entropy = read_keys(settings), SystemEntropy()
-    store = Store(settings.store.url)
-    try:
-        ledger = Ledger(store, keys, entropy, origin_of(settings.audit.origin, _epoch(settings)))
-        yield Custody(store, ledger, SubjectKeys(keys, entropy), Grants(store, keys, entropy))
-    finally:
-        store.close()
-
-
-@contextlib.contextmanager
-def _checked(settings: Settings) -> Iterator[Custody]:
-    """The same of a log that was checked. Raises as ``open_log``."""
-    open_log(settings, read_keys(settings)).close()
-    with keeping(settings) as custody:
-        yield custody
-
-
-@contextlib.contextmanager
-def open_custody(settings: Settings, who: str) -> Iterator[Custodian]:
-    """Holds and erasures for somebody at the command line. Raises as ``open_log``."""
-    with _checked(settings) as custody:
-        yield Custodian(custody, SystemClock(), SystemEntropy(), who=who)
-
-
-@contextlib.contextmanager
-def open_pruner(settings: Settings, who: str) -> Iterator[Pruner]:
-    """The retention of the log, whose map is on record as it is now. Raises as ``open_log``."""
-    clock, entropy = SystemClock(), SystemEntropy()
-    log = open_log(settings, read_keys(settings))
-    try:
-        trust = trust_of(settings)
-        with keeping(settings) as custody:
-            commit_map(MapKeeper(custody.store), log, clock, entropy, settings.audit.deadline_ms / 1000)
-            yield Pruner(custody.store, custody, trust, clock, entropy, who)
-    finally:
-        log.close()
-
-
-@contextlib.contextmanager
-def open_log_keys(settings: Settings, who: str) -> Iterator[LogKeyCustodian]:
-    """The keys that sign the log for somebody at the command line. Raises as ``open_log``."""
-    if settings.audit.signing_keys is None:
-        raise ConfigError(UNSIGNED)
-    with _checked(settings) as custody:
-        yield LogKeyCustodian(
-            custody,
-            SigningKeysFile(settings.audit.signing_keys, settings.audit.origin, _epoch(settings)),
-            signer_state(settings),
-            TreeReader(custody.store),
-            SystemClock(),
-            SystemEntropy(),
-            who=who,
-        )
-
-
-@contextlib.contextmanager
-def open_registrar(settings: Settings, who: str) -> Iterator[tuple[Registrar, SqlDirectory]]:
-    """The staff directory for somebody at the command line. Raises as ``open_log``."""
-    with _checked(settings) as custody:
-        directory = SqlDirectory(custody.store, read_keys(settings), SystemEntropy())
-        yield Registrar(custody, directory, SystemClock(), SystemEntropy(), who=who), directory
-
-
-@contextlib.contextmanager
-def open_keys(settings: Settings, who: str) -> Iterator[tuple[KeyCustodian, WrappedKeys]]:
-    """The wrapping keys for somebody at the command line. Raises as ``open_log``."""
-    keyset = keyset_file(settings)
-    with _checked(settings) as custody:
-        wrapped = WrappedKeys(custody.store, keyset.open(), SystemEntropy())
-        yield KeyCustodian(custody, keyset, wrapped, SystemClock(), SystemEntropy(), who=who), wrapped
 
 
 def keyset_file(settings: Settings) -> KeysetFile:

@@ -140,7 +140,7 @@ def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> Non
 
     Days are UTC; of the last one, what follows it is not known yet.
     """
-    from privguard.bootstrap import SystemClock
+    from privguard.machine import SystemClock
     from privguard.oversight.filters import Filter
     from privguard.oversight.findings import Findings, since_us
     from privguard.oversight.lookback import Lookback

@@ -17,10 +17,10 @@ from privguard.cli.options import (
     language_option,
     say,
     settings_of,
-    system_account,
     tenant_option,
 )
 from privguard.errors import ConfigError
+from privguard.machine import system_account
 from privguard.model import SubjectRef
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def hold(
     config: Path, as_json: bool, release: bool, client_id: str, kind: str, tenant: str, reason: str
 ) -> None:
     """Keep a client from being erased, until it is released."""
-    from privguard.bootstrap import open_custody
+    from privguard.cli.opening import open_custody
 
-    with open_custody(settings_of(config), system_account()) as custodian:
+    with open_custody(settings_of(config)) as custodian:
         receipt = custodian.hold(SubjectRef(kind, client_id), reason, tenant, on=not release)
     say(
         as_json,
@@ -80,9 +80,9 @@ def hold(
 @json_option
 def erase(config: Path, as_json: bool, client_id: str, kind: str, tenant: str, reason: str) -> None:
     """Destroy a client's key: nobody can read its details or tell its token any more. Not to be undone."""
-    from privguard.bootstrap import open_custody
+    from privguard.cli.opening import open_custody
 
-    with open_custody(settings_of(config), system_account()) as custodian:
+    with open_custody(settings_of(config)) as custodian:
         erased = custodian.erase(SubjectRef(kind, client_id), reason, tenant)
     say(
         as_json,
@@ -106,14 +106,15 @@ def lift(
     reason: str,
 ) -> None:
     """End an embargo: the client may learn of the accesses that were under it by now."""
-    from privguard.bootstrap import open_custody, read_policy
+    from privguard.bootstrap import read_policy
+    from privguard.cli.opening import open_custody
     from privguard.oversight.statement import rules_of
 
     settings = settings_of(config)
     known = sorted(rules_of(read_policy(settings.system.policy)).embargo)
     if not set(names) <= set(known):
         raise click.BadParameter(f"The policy's embargoes are: {', '.join(known) or 'none'}.")
-    with open_custody(settings, system_account()) as custodian:
+    with open_custody(settings) as custodian:
         receipt = custodian.lift(SubjectRef(kind, client_id), names, reason, tenant)
     say(
         as_json,
@@ -139,9 +140,10 @@ def statement(
     from contextlib import nullcontext
 
     from privguard.audit.statement import DIGEST, ISSUED, PDF, digest, write
-    from privguard.bootstrap import SystemClock, open_reader, open_trail, read_policy
+    from privguard.bootstrap import open_reader, open_trail, read_policy
     from privguard.cli.proofs import publish
     from privguard.files import write_new
+    from privguard.machine import SystemClock
     from privguard.oversight.export import new_folder
     from privguard.oversight.layout import lay_out
     from privguard.oversight.statement import compose, prove, rules_of

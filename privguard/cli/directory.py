@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from privguard.cli.options import FILE, config_option, json_option, settings_of, system_account, tenant_option
+from privguard.cli.options import FILE, config_option, json_option, settings_of, tenant_option
 from privguard.errors import NotOnRecordError
 
 
@@ -30,9 +30,9 @@ def directory() -> None:
 @json_option
 def import_(config: Path, as_json: bool, files: tuple[Path, ...], tenant: str, dry_run: bool) -> None:
     """Replace the directory by CSV files, all or nothing; each file replaces all of its kind."""
-    from privguard.bootstrap import open_registrar
+    from privguard.cli.opening import open_registrar
 
-    with open_registrar(settings_of(config), system_account()) as (registrar, _):
+    with open_registrar(settings_of(config)) as (registrar, _):
         planned = registrar.plan({str(file): file.read_bytes() for file in files}, tenant)
         receipt = registrar.apply(planned) if planned.changes and not dry_run else None
     if as_json:
@@ -54,10 +54,11 @@ def import_(config: Path, as_json: bool, files: tuple[Path, ...], tenant: str, d
 @json_option
 def show(config: Path, as_json: bool, staff_id: str | None, tenant: str) -> None:
     """Say who is in the directory, or one of them; clients are counted, not named."""
-    from privguard.bootstrap import SystemClock, open_registrar
+    from privguard.cli.opening import open_registrar
     from privguard.identity.directory import standing
+    from privguard.machine import SystemClock
 
-    with open_registrar(settings_of(config), system_account()) as (_, kept):
+    with open_registrar(settings_of(config)) as (_, kept):
         found = kept.snapshot(tenant).staff
     if staff_id is not None:
         if staff_id not in found:

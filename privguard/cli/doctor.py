@@ -79,7 +79,8 @@ def _keys(settings: Settings) -> str:
 def _store(settings: Settings) -> str:
     """The tables, the tree and the clock: log time must not be ahead of this machine's."""
     from privguard.audit.record import parse
-    from privguard.bootstrap import SystemClock, open_log, open_reader, read_keys
+    from privguard.bootstrap import open_log, open_reader, read_keys
+    from privguard.machine import SystemClock
 
     open_log(settings, read_keys(settings)).close()
     reader = open_reader(settings)
@@ -96,7 +97,7 @@ def _store(settings: Settings) -> str:
 def _signing(settings: Settings) -> str:
     """Whether the log as it stands can be signed, and what was published of it last; signs nothing."""
     from privguard.audit.signing_keys import INTERRUPTED
-    from privguard.bootstrap import log_keys, open_publisher, open_timestamping
+    from privguard.signing import log_keys, open_publisher, open_timestamping
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
@@ -140,7 +141,7 @@ def _connection(settings: Settings) -> http.client.HTTPConnection:
 def _identity(settings: Settings) -> str:
     """What names the actors can be used; who-am-I must refuse somebody without credentials as it will us."""
     from privguard.asgi.credentials import identity_provider
-    from privguard.bootstrap import SystemClock
+    from privguard.machine import SystemClock
 
     identity_provider(settings, SystemClock())
     whoami = settings.identity.upstream

@@ -15,7 +15,6 @@ from privguard.cli.options import (
     config_option,
     json_option,
     settings_of,
-    system_account,
     tenant_option,
 )
 
@@ -44,9 +43,9 @@ def revoke(config: Path, staff_id: str, name: str | None, tenant: str) -> None:
 @json_option
 def reviews(config: Path, as_json: bool) -> None:
     """List what is to be reviewed still; exit code 1 where a review is overdue."""
-    from privguard.bootstrap import open_authority
+    from privguard.cli.opening import open_authority
 
-    with open_authority(settings_of(config), system_account()) as (authority, _):
+    with open_authority(settings_of(config)) as (authority, _):
         due = authority.grants.due()
     late = 0
     for name, actor, due_us in due:

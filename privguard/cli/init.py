@@ -58,8 +58,8 @@ file = "keys.json"
 def init(folder: Path, upstream: str, profile: str) -> None:
     """Write privguard.toml, a policy with its tests, keys and an empty log into DIR; never overwrites."""
     from privguard.audit.signing_keys import new_signing_keys
-    from privguard.bootstrap import SystemClock
     from privguard.crypto.keyring import new_keyring
+    from privguard.machine import SystemClock
     from privguard.oversight.pdf import new_signer
     from privguard.store import schema
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from privguard.cli.options import config_option, json_option, say, settings_of, system_account
+from privguard.cli.options import config_option, json_option, say, settings_of
 from privguard.errors import ConfigError
 
 
@@ -28,7 +28,8 @@ def keys() -> None:
 @config_option
 def init(config: Path, suite: str) -> None:
     """Write a new key file where the configuration names one; never overwrites."""
-    from privguard.bootstrap import keyset_file, open_keys
+    from privguard.bootstrap import keyset_file
+    from privguard.cli.opening import open_keys
     from privguard.crypto.keyring import new_key_file
     from privguard.store.engine import Store
     from privguard.store.wrapped import count_by_version
@@ -48,7 +49,7 @@ def init(config: Path, suite: str) -> None:
         )
     keyset = keyset_file(settings)
     keyset.create(lambda: new_key_file(keyset.provider, os.urandom, suite))
-    with open_keys(settings, system_account()) as (custodian, _):
+    with open_keys(settings) as (custodian, _):
         custodian.made()
     click.echo(f"wrote {settings.keys.file}: back it up now, apart from the log")
 
@@ -84,11 +85,12 @@ def list_(config: Path, as_json: bool) -> None:
 @config_option
 def rotate(config: Path, wait: int) -> None:
     """Add a version, wait until every running process knows it, then wrap by it; safe to repeat."""
-    from privguard.bootstrap import keyset_file, open_keys
+    from privguard.bootstrap import keyset_file
+    from privguard.cli.opening import open_keys
 
     settings = settings_of(config)
     file = keyset_file(settings).read()
-    with open_keys(settings, system_account()) as (custodian, _):
+    with open_keys(settings) as (custodian, _):
         if file.newest == file.primary:
             click.echo(f"version {custodian.add()} is added")
         until = time.monotonic() + wait
@@ -103,9 +105,9 @@ def rotate(config: Path, wait: int) -> None:
 @json_option
 def rewrap(config: Path, as_json: bool) -> None:
     """Wrap by the primary version what others still wrap; may be interrupted and begun again."""
-    from privguard.bootstrap import open_keys
+    from privguard.cli.opening import open_keys
 
-    with open_keys(settings_of(config), system_account()) as (custodian, wrapped):
+    with open_keys(settings_of(config)) as (custodian, wrapped):
         done = custodian.rewrap()
         left = wrapped.left()
     say(as_json, {"rewrapped": done, "left": left}, f"{done} keys are wrapped anew, {left} are left")
@@ -118,8 +120,8 @@ def rewrap(config: Path, as_json: bool) -> None:
 @config_option
 def retire(config: Path, version: int) -> None:
     """Destroy a version that wraps nothing any more, and those before it. Not to be undone."""
-    from privguard.bootstrap import open_keys
+    from privguard.cli.opening import open_keys
 
-    with open_keys(settings_of(config), system_account()) as (custodian, _):
+    with open_keys(settings_of(config)) as (custodian, _):
         custodian.retire(version)
     click.echo(f"version {version} is retired: what only it opens, such as an old backup, is lost for good")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import msgspec
+
+from privguard.machine import system_account
 
 if TYPE_CHECKING:
     from privguard.audit.note import Signer
@@ -65,14 +66,6 @@ def say(as_json: bool, value: object, text: str) -> None:
     click.echo(msgspec.json.encode(value) if as_json else text)
 
 
-def system_account() -> str:
-    """Who runs the command, by the system's own account: the environment could name anybody."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
-
-
 def settings_of(config: Path) -> Settings:
     """The settings of the configuration. Raises ConfigError."""
     from privguard.config import load_settings
@@ -91,7 +84,7 @@ def acted(config: Path, act: Callable[[Authority, Principal], Coroutine[Any, Any
     """What came of an act of the authority's, done for whoever runs the command."""
     import asyncio
 
-    from privguard.bootstrap import open_authority
+    from privguard.cli.opening import open_authority
 
-    with open_authority(settings_of(config), system_account()) as (authority, who):
+    with open_authority(settings_of(config)) as (authority, who):
         return asyncio.run(act(authority, who))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def trust(config: Path) -> None:
     """Say whom to trust: the log's public keys, its witnesses and their quorum, for an auditor's file."""
     from privguard.audit.trust import write_trust
-    from privguard.bootstrap import trust_of
+    from privguard.signing import trust_of
 
     click.echo(write_trust(trust_of(settings_of(config))), nl=False)
 
@@ -130,9 +130,10 @@ def write_bundle(settings: Settings, folder: Path) -> int:
     """Writes the log, as far as it is signed, into a folder; gives the number of entries."""
     from privguard.audit.rotation import ROTATED
     from privguard.audit.trust import write_trust
-    from privguard.bootstrap import open_reader, trust_of
+    from privguard.bootstrap import open_reader
     from privguard.oversight import bundle
     from privguard.oversight.retention import begin_of
+    from privguard.signing import trust_of
     from privguard.store.engine import Store
     from privguard.store.log_reader import LogReader
     from privguard.store.retention import Retention
@@ -155,8 +156,9 @@ def write_bundle(settings: Settings, folder: Path) -> int:
 
 def write_proof(config: Path, file: Path, report: ClientReport) -> None:
     """Writes a report with the proof that it is complete; map and log are committed and signed for it."""
-    from privguard.bootstrap import SystemClock, SystemEntropy, open_log, open_reader, read_keys
+    from privguard.bootstrap import open_log, open_reader, read_keys
     from privguard.files import write_new
+    from privguard.machine import SystemClock, SystemEntropy
     from privguard.oversight.completeness import commit_map, prove_report
     from privguard.oversight.trail import entry_of
     from privguard.store.engine import Store
@@ -188,7 +190,7 @@ def write_proof(config: Path, file: Path, report: ClientReport) -> None:
 
 def publish(settings: Settings, size: int = 1) -> tuple[Published, TreeReader]:
     """The checkpoint that may be shown, of this size or more, and the tree."""
-    from privguard.bootstrap import UNSIGNED, open_publisher
+    from privguard.signing import UNSIGNED, open_publisher
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 
@@ -235,8 +237,8 @@ def _told() -> Iterator[None]:
 
 def _bundle_stamps(folder: Path, accepted: Accepted, trust: Trust, tsa: Path | None) -> Stamps | None:
     """What the time stamps of a bundle say to who trusts an authority; None to who trusts none."""
-    from privguard.bootstrap import stamp_authority
     from privguard.oversight.bundle import TIMESTAMPS, read_file
+    from privguard.signing import stamp_authority
 
     lines = read_file(folder, TIMESTAMPS) or b""
     if tsa is None:
@@ -256,7 +258,7 @@ def _log_stamps(
     settings: Settings, tree: TreeReader, accepted: Accepted, trust: Trust, tsa: Path | None
 ) -> Stamps | None:
     """What the time stamps in the database say, by the configuration's authority where none is named."""
-    from privguard.bootstrap import stamp_authority
+    from privguard.signing import stamp_authority
 
     roots = settings.audit.timestamps.roots if tsa is None and settings.audit.timestamps is not None else tsa
     if roots is None:
@@ -285,8 +287,8 @@ def _verify_log(
 ) -> tuple[Accepted, Verification, Stamps | None]:
     """The log in the database: to the last checkpoint that may be shown, and on to its end."""
     from privguard.audit.verify import Pin
-    from privguard.bootstrap import trust_of
     from privguard.oversight.verification import verify_store
+    from privguard.signing import trust_of
     from privguard.store.engine import Store
     from privguard.store.tree_reader import TreeReader
 

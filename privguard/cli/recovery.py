@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from privguard.cli.options import FILE, config_option, settings_of, signer_options, signers, system_account
+from privguard.cli.options import FILE, config_option, settings_of, signer_options, signers
 from privguard.errors import AuditUnavailableError
+from privguard.machine import system_account
 from privguard.model import AccessEvent, EpochBegun, Outcome
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def recover(config: Path, reason: str | None, signed: Path | None) -> None:
     """Say the statement that operators are to sign (--reason), or begin the new epoch with it (--signed)."""
     from privguard.audit.epoch import approved, statement_of
     from privguard.audit.note import NoteError, parse_note
-    from privguard.bootstrap import SystemClock, keeping, operators
+    from privguard.cli.opening import keeping
+    from privguard.machine import SystemClock
+    from privguard.signing import operators
 
     if (reason is None) == (signed is None):
         raise click.UsageError("Name --reason, or --signed.")
@@ -84,7 +87,7 @@ def sign(statement: Path, name: str, keys_file: Path) -> None:
 
 def _lost(settings: Settings) -> tuple[Checkpoint, int, int, bytes]:
     """What was signed and is lost, the epoch that would begin, and the log as it stands."""
-    from privguard.bootstrap import signed_checkpoint
+    from privguard.signing import signed_checkpoint
     from privguard.store.engine import Store
     from privguard.store.publisher import check_signed
     from privguard.store.tree_reader import TreeReader

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from privguard.cli.options import ANY_FOLDER, config_option, json_option, settings_of, system_account
+from privguard.cli.options import ANY_FOLDER, config_option, json_option, settings_of
 from privguard.errors import ConfigError
 
 _DAY_US = 86_400_000_000
@@ -19,7 +19,8 @@ _DAY_US = 86_400_000_000
 @json_option
 def prune(config: Path, folder: Path, as_json: bool) -> None:
     """Seal what is older than [audit.retention] says in a new folder in FOLDER, and delete it here."""
-    from privguard.bootstrap import SystemClock, open_pruner
+    from privguard.cli.opening import open_pruner
+    from privguard.machine import SystemClock
 
     settings = settings_of(config)
     days: dict[str, int | None] = settings.audit.retention.model_dump()
@@ -27,7 +28,7 @@ def prune(config: Path, folder: Path, as_json: bool) -> None:
         raise ConfigError("Nothing may be pruned: [audit.retention] says of no entries how long they stay.")
     now = SystemClock().now_us()
     keep_from = {name: None if each is None else now - each * _DAY_US for name, each in days.items()}
-    with open_pruner(settings, system_account()) as pruner:
+    with open_pruner(settings) as pruner:
         done = pruner.prune(keep_from, folder)
     if as_json:
         click.echo(msgspec.json.encode(done))

@@ -51,9 +51,10 @@ def assemble(wiring: Wiring) -> ASGIApp:
     """The gateway of a wiring."""
     from privguard.asgi.admission import StaffIdentity
     from privguard.asgi.whoami import WhoAmIIdentity
-    from privguard.bootstrap import open_nightly, open_publisher, open_timestamping, upkeep
+    from privguard.bootstrap import open_nightly, upkeep
     from privguard.gateway import create_app
     from privguard.gateway.upstream import upstream_app
+    from privguard.signing import open_publisher, open_timestamping
     from privguard.store.engine import Store
     from privguard.store.map_keeper import MapKeeper
     from privguard.store.tree_reader import TreeReader

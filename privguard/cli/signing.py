@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from privguard.cli.options import FILE, config_option, json_option, say, settings_of, system_account
+from privguard.cli.options import FILE, config_option, json_option, say, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +31,9 @@ def signing() -> None:
 @config_option
 def rotate(config: Path) -> None:
     """Make new keys, put them on record by the old ones' signatures, and sign with them from now on."""
-    from privguard.bootstrap import open_log_keys
+    from privguard.cli.opening import open_log_keys
 
-    with open_log_keys(settings_of(config), system_account()) as custodian:
+    with open_log_keys(settings_of(config)) as custodian:
         last, index = custodian.rotate()
     click.echo(f"the old keys sign up to size {last}, the new ones beyond: entry {index} says so")
     click.echo(NEXT, err=True)
@@ -43,9 +43,9 @@ def rotate(config: Path) -> None:
 @config_option
 def retire(config: Path) -> None:
     """Destroy the private keys that do not sign any more. Not to be undone."""
-    from privguard.bootstrap import open_log_keys
+    from privguard.cli.opening import open_log_keys
 
-    with open_log_keys(settings_of(config), system_account()) as custodian:
+    with open_log_keys(settings_of(config)) as custodian:
         gone = custodian.retire()
     click.echo(f"destroyed: {', '.join(gone)}; what they signed still verifies")
 
@@ -56,7 +56,7 @@ def retire(config: Path) -> None:
 def list_(config: Path, as_json: bool) -> None:
     """Say every key of the log, the sizes it may sign, and whether its private key is still there."""
     from privguard.audit.checkpoint import MAX_SIZE
-    from privguard.bootstrap import trust_of
+    from privguard.signing import trust_of
 
     for log in trust_of(settings_of(config)).logs:
         last = None if log.last == MAX_SIZE else log.last
