@@ -25,6 +25,7 @@ from pyhanko_certvalidator import ValidationContext
 from privguard.errors import AuditUnavailableError
 from privguard.model import AccessEvent, AuditReceipt
 from privguard.oversight import pdf
+from privguard.ports import Claim
 from privguard.store.audit_log import SqlAuditLog
 from tests.command import Said, privguard
 from tests.door import Gateway, Running, make_gateway
@@ -308,11 +309,11 @@ def test_l09_what_cannot_be_put_on_record_is_not_handed_out(
 ) -> None:
     client, whole = own(door, 9), SqlAuditLog.submit
 
-    def failing(log: SqlAuditLog, event: AccessEvent) -> Future[AuditReceipt]:
+    def failing(log: SqlAuditLog, event: AccessEvent, claim: Claim | None = None) -> Future[AuditReceipt]:
         if event.action == ISSUED and persisted:
-            whole(log, event).result(5)
+            whole(log, event, claim).result(5)
         if event.action != ISSUED:
-            return whole(log, event)
+            return whole(log, event, claim)
         lost: Future[AuditReceipt] = Future()
         lost.set_exception(AuditUnavailableError("The disk is full."))
         return lost
