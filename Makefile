@@ -44,13 +44,14 @@ check: setup
 bench: setup
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-# Writes the lock: hashed requirements, no index lines.
+# Writes the locks: hashed requirements, no index lines.
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 lock:
 	@test -x $(BIN)/uv || $(MAKE) setup
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
-	$(BIN)/uv pip compile --group fuzz --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file tests/fuzz/requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev $(LOCKED) --output-file requirements.lock
+	$(BIN)/uv pip compile --group fuzz $(LOCKED) --output-file tests/fuzz/requirements.lock
+	$(BIN)/uv pip compile --group engines --no-deps $(LOCKED) --output-file tests/engines/requirements.lock
+	$(BIN)/uv pip compile --group engines-build --no-deps $(LOCKED) --output-file tests/engines/build.lock
 
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

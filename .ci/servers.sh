@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Python: `.ci/servers.sh [THING...]`, by default what tests/parity, tests/oracles, tests/unit/keystore, tests/flow/test_statement.py and tests/browser need.
+# Installs what the tests need beside Python: `.ci/servers.sh [THING...]`, by default what tests/parity, tests/oracles, tests/unit/keystore, tests/unit/anomaly/test_engines.py, tests/flow/test_statement.py and tests/browser need.
 # Says one line per thing, does nothing for what is there, and asks nobody: no outside network but the package sources.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,6 +33,21 @@ install_go() { debian go go golang-go golang-golang-x-mod-dev; }
 # Verifiers that nobody here wrote, for tests/oracles; what finds faults of accessibility, for tests/browser.
 install_oracles() { pinned oracles; }
 install_axe() { pinned browser; }
+
+# Engines that a look back can run on, for tests/unit/anomaly/test_engines.py; apart from the project's own environment.
+install_engines() {
+  local pins=tests/engines cache=tests/.cache/engines lock pip
+  debian java java openjdk-17-jre-headless || return 1
+  lock=$(cat "$pins"/*.lock | sha256sum | cut -d' ' -f1)
+  if [ "$(cat "$cache/installed" 2>/dev/null)" = "$lock" ]; then say engines present; return; fi
+  rm -rf "$cache"
+  python3 -m venv "$cache"
+  pip="$cache/bin/pip --quiet --disable-pip-version-check install --no-deps --require-hashes"
+  { $pip -r "$pins/build.lock" && $pip --no-build-isolation -r "$pins/requirements.lock"; } >"$cache/install.log" 2>&1 ||
+    { say engines "not installed: read $cache/install.log"; return 1; }
+  echo "$lock" >"$cache/installed"
+  say engines "installed in $SECONDS s"
+}
 
 # pinned NAME: what the lock of tests/NAME pins.
 pinned() {
@@ -74,10 +89,10 @@ build_sqlite3() {
   (cd node_modules/sqlite3 && CFLAGS=-O1 ../.bin/node-gyp rebuild "--nodedir=$prefix" && rm -rf build/Release/obj*)
 }
 
-[ $# -gt 0 ] || set -- axe chromium compiler node directus go openssl oracles softhsm
+[ $# -gt 0 ] || set -- axe chromium compiler node directus engines go openssl oracles softhsm
 for thing; do
   case $thing in
-    axe | chromium | compiler | node | directus | go | openssl | oracles | softhsm) "install_$thing" ;;
-    *) say "$thing" "unknown; one of: axe chromium compiler node directus go openssl oracles softhsm"; exit 2 ;;
+    axe | chromium | compiler | node | directus | engines | go | openssl | oracles | softhsm) "install_$thing" ;;
+    *) say "$thing" "unknown; one of: axe chromium compiler node directus engines go openssl oracles softhsm"; exit 2 ;;
   esac
 done

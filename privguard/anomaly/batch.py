@@ -18,6 +18,7 @@ import enum
 from typing import Any, Final
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis import _
 
@@ -52,6 +53,8 @@ _TOP: Final = BEFORE + MONTH + AFTER
 _HOUR: Final = 40
 """Bits are shifted down from ones that only 64 bits hold: engines take the least type for a number, and
 PostgreSQL shifts by no more than 32 bits' worth."""
+_NOBODY: Final = -1
+"""After the last row; not every engine says null there."""
 _MOST: Final = 0.97
 """No cell speaks for a stranger more than thirty to one: what was hardly seen is hardly known."""
 _PRIOR: Final = 2.0
@@ -78,6 +81,23 @@ class Why(enum.StrEnum):
     NOBODY = "nobody-had-work"
     PRIVATE = "private-relation"
     ODD_HOUR = "odd-hour"
+
+
+def sql(expression: ir.Table, dialect: str) -> str:
+    """An expression in the words of ``duckdb``, ``postgres``, ``clickhouse``, ``trino`` or ``pyspark``."""
+    if dialect == "pyspark":  # which has the function, though ibis does not know it there
+        expression = expression.op().replace(_spark).to_expr()
+    return str(ibis.to_sql(expression, dialect=dialect))
+
+
+@ibis.udf.agg.builtin(name="bit_or")  # type: ignore[untyped-decorator]
+def _bit_or(bits: int) -> int:  # type: ignore[empty-body]
+    ...
+
+
+def _spark(node: ops.Node, changed: dict[str, Any] | None) -> ops.Node:
+    made = node.__recreate__(changed) if changed else node
+    return _bit_or(made.arg.to_expr()).op() if isinstance(made, ops.BitOr) else made
 
 
 def hours(access: ir.Table) -> ir.Table:
@@ -190,9 +210,10 @@ def strangers(visit: ir.Table) -> ir.Table:
 
 
 def _swapped(sample: ir.Table, window: Any) -> ir.Table:
-    lead = {name: sample[name].lead().over(window) for name in ("client", "team", "actor", "branch")}
+    lead = {name: sample[name].lead().over(window) for name in ("team", "actor", "branch")}
+    lead["client"] = sample.client.lead(default=_NOBODY).over(window)
     both = sample.mutate(**{f"other_{name}": column for name, column in lead.items()})
-    both = both.filter(both.other_client.notnull(), both.other_actor != both.actor)
+    both = both.filter(both.other_client != _NOBODY, both.other_actor != both.actor)
     inside = (both.other_team == both.team) & (both.other_branch > 0)
     changed = both.mutate(
         client=both.other_client, related=0, private=0, branch=_one(inside), stranger=1

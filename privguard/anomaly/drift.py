@@ -50,10 +50,11 @@ def drift(days: ir.Table) -> ir.Table:
     """
     role_days = days.group_by("role", "day").aggregate(of=_.visits.sum(), bad=_.unexplained.sum())
     before = ibis.window(group_by="role", order_by="day", preceding=(DAYS, 1))
-    role_rate = role_days.mutate(
-        rate=(role_days.bad.sum().over(before).fill_null(role_days.bad) + 0.5)
-        / (role_days.of.sum().over(before).fill_null(role_days.of) + 25.0)
-    ).select("role", "day", "rate")
+    first = role_days.count().over(before) == 0  # of no rows, engines sum to null or to 0
+    bad, of = (
+        ibis.ifelse(first, own, own.sum().over(before).fill_null(0)) for own in (role_days.bad, role_days.of)
+    )
+    role_rate = role_days.mutate(rate=(bad + 0.5) / (of + 25.0)).select("role", "day", "rate")
     mine = ibis.window(group_by="actor", order_by="day", preceding=(DAYS, LATELY + 1))
     known = days.left_join(role_rate, ["role", "day"]).select(*days.columns, "rate")
     own = (known.unexplained.sum().over(mine).fill_null(0.0) + _WEIGHT * known.rate) / (

@@ -81,7 +81,7 @@ class Lookback:
         parts = [(day, min(day + batch.MONTH, end)) for day in range(first, end, batch.MONTH)]
         for start, stop in parts:
             judged = batch.judged(self._visits(start, stop), *self._work(start), start)
-            query = ibis.to_sql(batch.scored(judged, self.table("weights")), dialect="duckdb")
+            query = batch.sql(batch.scored(judged, self.table("weights")), "duckdb")
             if "scored" in self._names():
                 self.database.execute("DELETE FROM scored WHERE day >= ? AND day < ?", [start, stop])
                 self.database.execute(f"INSERT INTO scored {query}")
@@ -141,5 +141,5 @@ class Lookback:
         return {row[0] for row in self.database.execute("SHOW TABLES").fetchall()}
 
     def _make(self, name: str, expression: ir.Table) -> None:
-        query = ibis.to_sql(expression, dialect="duckdb")
+        query = batch.sql(expression, "duckdb")
         self.database.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")

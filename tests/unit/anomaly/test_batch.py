@@ -255,4 +255,4 @@ def test_expressions_compile_for_engines_that_have_outgrown_a_machine() -> None:
     )
     for each in stages:
         for dialect in ("postgres", "clickhouse", "trino"):
-            assert "SELECT" in ibis.to_sql(each, dialect=dialect)
+            assert "SELECT" in batch.sql(each, dialect)
