@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -40,6 +41,7 @@ from privguard.model import (
 
 _WHOLE: Final = msgspec.json.Decoder(Raw)
 _SPACE: Final = b" \t\r\n"
+_CHUNK: Final = 1 << 15
 _MALFORMED: Final = "The upstream's answer is not one JSON document in UTF-8, or is nested too deeply."
 _UNKNOWN_FORM: Final = (
     "The upstream's answer has no form that the policy knows; name its place under `records`."
@@ -285,7 +287,12 @@ def _around(envelope: Envelope, record: Any) -> tuple[tuple[_Around, ...], msgsp
 def _strict(body: bytes) -> bytes:
     """The body without space around it, if it is UTF-8: the parser does not look into what it drops (M09)."""
     if not body.isascii():
-        body.decode()
+        decode = getincrementaldecoder("utf-8")().decode
+        for at in range(
+            0, len(body), _CHUNK
+        ):  # what is decoded is let go of: a large piece costs twice as much
+            decode(body[at : at + _CHUNK])
+        decode(b"", final=True)
     return body.strip(_SPACE)
 
 

@@ -8,7 +8,7 @@ which has only the fields that leave, in the policy's order. What a column canno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,11 +16,10 @@ from msgspec import UNSET, Raw, Struct
 
 from privguard.masking.operators import Operator
 from privguard.masking.plan import HIDDEN, Array, Clear, Masking, Object, Shown
-from privguard.masking.structs import EMPTY, Kind, Layout, Row, Slot, several
+from privguard.masking.structs import EMPTY, Column, Kind, Layout, Row, Slot, turned
 from privguard.masking.walk import CONTAINERS, Walk, first_byte, stands
 from privguard.model import MISSING
 
-Column: TypeAlias = Sequence[Any]
 Task: TypeAlias = Callable[[Column, Walk], Iterable[Any]]
 
 
@@ -29,24 +28,24 @@ class Program:
 
     def __init__(self, layout: Layout, shown: Object) -> None:
         named = dict(shown.named)
-        used = [(slot, named[slot.name]) for slot in layout.slots if slot.node and slot.name in named]
+        used = [
+            (at, slot, named[slot.name])
+            for at, slot in enumerate(layout.slots)
+            if slot.node and slot.name in named
+        ]
         fields = [
             (slot.attr, Any, msgspec.field(name=slot.name, default=_default(slot, child)))
-            for slot, child in used
+            for _, slot, child in used
         ]
         self._type = msgspec.defstruct("Masked", fields, gc=False, omit_defaults=True)
-        self._get = several([slot.attr for slot, _ in used])
-        self._tasks = [_task(slot, child) for slot, child in used]
-        self._visible = [(slot.attr, child) for slot, child in used if child is not HIDDEN]
+        self._tasks = [(at, _task(slot, child)) for at, slot, child in used]
+        self._visible = [(slot.attr, child) for _, slot, child in used if child is not HIDDEN]
 
-    def run(self, rows: Sequence[Row], walk: Walk) -> list[Row]:
-        """The rows as they leave."""
-        if not rows or not self._tasks:
-            return [self._type() for _ in rows]
-        columns = zip(*map(self._get, rows), strict=True)
-        return list(
-            map(self._type, *[task(column, walk) for task, column in zip(self._tasks, columns, strict=True)])
-        )
+    def run(self, columns: Sequence[Column], count: int, walk: Walk) -> list[Row]:
+        """As many rows, as they leave."""
+        if not count or not self._tasks:
+            return [self._type() for _ in range(count)]
+        return list(map(self._type, *[task(columns[at], walk) for at, task in self._tasks]))
 
     def shows(self, row: Row) -> bool:
         """Whether a masked row holds anything of the upstream's."""
@@ -168,14 +167,8 @@ def _lists(column: Column) -> list[list[Any]]:
 
 def _relisted(column: Column, values: list[Any]) -> list[Any]:
     """The values in lists as long as those of the column; anything else there is taken out."""
-    lists, at = list[Any](), 0
-    for value in column:
-        if type(value) is list:
-            begin, at = at, at + len(value)
-            lists.append(values[begin:at])
-        else:
-            lists.append(UNSET)
-    return lists
+    rest = iter(values)
+    return [list(islice(rest, len(value))) if type(value) is list else UNSET for value in column]
 
 
 def _clear_lists(index: int) -> Task:
@@ -212,7 +205,8 @@ def _mask_lists(index: int, mask: Callable[[list[Any]], list[Any]]) -> Task:
 
 def _objects(program: Program, hollow: Any) -> Task:
     def task(column: Column, walk: Walk) -> Column:
-        masked = iter(program.run([value for value in column if isinstance(value, Struct)], walk))
+        held = [value for value in column if isinstance(value, Struct)]
+        masked = iter(program.run(turned(held), len(held), walk))
         rows = [next(masked) if isinstance(value, Struct) else None for value in column]
         return [row if row is not None and program.shows(row) else hollow for row in rows]
 
@@ -221,6 +215,7 @@ def _objects(program: Program, hollow: Any) -> Task:
 
 def _object_lists(program: Program) -> Task:
     def task(column: Column, walk: Walk) -> Column:
-        return _relisted(column, program.run(list(chain.from_iterable(_lists(column))), walk))
+        flat = list(chain.from_iterable(_lists(column)))
+        return _relisted(column, program.run(turned(flat), len(flat), walk))
 
     return task

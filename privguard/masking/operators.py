@@ -19,8 +19,8 @@ from msgspec import UNSET, Struct
 
 from privguard.errors import PolicyError
 from privguard.masking import formats
-from privguard.masking.formats import FULL
-from privguard.masking.scan import LABELS, scan
+from privguard.masking.formats import FEW, FULL
+from privguard.masking.scan import LABELS, scan, scans
 from privguard.model import Mask
 
 Scalar: TypeAlias = str | int | float
@@ -31,8 +31,6 @@ TOKEN_PREFIX: Final = "tok_"  # noqa: S105  # says what it is, opens nothing
 BANDS: Final = (10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000, 10_000_000)
 """Steps of ``band`` where the policy names none."""
 
-_FEW: Final = 3
-"""Values up to which a column is slower than one by one."""
 _TEXT: Final[frozenset[type]] = frozenset({str})
 _CODE: Final[frozenset[type]] = frozenset({str, int})
 _NUMBER: Final[frozenset[type]] = frozenset({str, int, float})
@@ -85,7 +83,7 @@ class Operator(Struct, frozen=True):
 
     def column(self, values: Sequence[Any]) -> list[Any]:
         """The same for many values, each None, UNSET or of an accepted type."""
-        if self.many is not None and len(values) > _FEW:
+        if self.many is not None and len(values) > FEW:
             try:
                 masked = self.many(values)
             except Exception:  # noqa: BLE001  # one value is at fault: each is judged alone below
@@ -164,10 +162,6 @@ def _partial(args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
     )
 
 
-def _pan(_args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
-    return formats.PAN.one, formats.pans
-
-
 def _name(_args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
     return formats.name, formats.names
 
@@ -207,7 +201,7 @@ def _hash_token(_args: Mapping[str, Any], use: Use) -> tuple[One, Many | None]:
 
 
 def _scan(_args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
-    return scan, lambda values: [scan(value) for value in values]
+    return scan, scans
 
 
 def _clear(_args: Mapping[str, Any], _use: Use) -> tuple[One, Many | None]:
@@ -274,7 +268,7 @@ KINDS: Final[Mapping[str, _Kind]] = {
     "withhold": _Kind(_NUMBER, _withhold, _always(r"(?!)")),
     "constant": _Kind(_NUMBER, _constant, lambda args: re.escape(_text(args))),
     "partial": _Kind(_CODE, _partial, _like_partial),
-    "pan_last4": _Kind(_CODE, _pan, _always(rf"{_STARS}[0-9]{{4}}")),
+    "pan_last4": _Kind(_CODE, _form(formats.PAN), _always(rf"{_STARS}[0-9]{{4}}")),
     "pan_bin_last4": _Kind(_CODE, _form(formats.PAN_BIN_LAST4), _always(rf"[0-9]{{6}}{_STARS}[0-9]{{4}}")),
     "cn_mobile_3_4": _Kind(_CODE, _form(formats.MOBILE), _always(rf"[0-9]{{3}}{_STARS}[0-9]{{4}}")),
     "cn_id_1_1": _Kind(_CODE, _form(formats.RESIDENT_ID), _always(rf"[0-9]{_STARS}[0-9Xx]")),

@@ -18,7 +18,7 @@ from privguard.masking.ledger import Call, Refusal
 from privguard.masking.operators import MaskTools
 from privguard.masking.paths import parse_value, route_parameter
 from privguard.masking.plan import Object, Wardrobe, indexes, reaches
-from privguard.masking.structs import OddError, decoder, lay_out
+from privguard.masking.structs import OddError, decoder, lay_out, turned
 from privguard.masking.tree import grow
 from privguard.masking.walk import JSON, JsonReader, Reader, Walk
 from privguard.model import (
@@ -71,8 +71,6 @@ class RecordMasker:
         self.layout = lay_out(self._tree, reached, reads, nulls=self._hide is None)
         self._decode = decoder(self.layout.type).decode
         self._wardrobe = Wardrobe(self.shape, self._tree, reached, self.layout.recoded, tools, self._inner)
-        self._values_of = self.layout.readers(self._reads)
-        self._id_of = self.layout.reader(self._id) if self._id else None
         self._styles: dict[tuple[str, Decision], _Style] = {}
 
     def _inner(self, resource: str) -> RecordMasker | None:
@@ -125,7 +123,7 @@ class RecordMasker:
         """The record as a struct; None if it does not fit."""
         try:
             row = self._decode(value)
-            self.layout.settle([row])
+            self.layout.settle(turned([row]))
         except (msgspec.ValidationError, OddError):
             return None
         return row
@@ -157,19 +155,27 @@ class RecordMasker:
         Raises:
             OddError: one of them does not fit after all; nothing has been noted.
         """
-        self.layout.settle(rows)
-        owners = list(map(self._id_of, rows)) if self._id_of else [self._from(call)] * len(rows)
+        if not rows:
+            return []
+        columns = turned(rows)
+        self.layout.settle(columns)
+        owners: Sequence[Any] = (
+            self.layout.read(self._id, columns) if self._id else [self._from(call)] * len(rows)
+        )
         if set(map(type, owners)) != {str} or "" in owners:
             owners = list(map(_identity, owners))
         judge, actor = self.plan.judge, call.actor
-        rulings = [judge(actor, values) for values in map(self._values_of, rows)]
+        reads = [self.layout.read(path, columns) for path in self._reads]
+        rulings = [
+            judge(actor, values) for values in (zip(*reads, strict=True) if reads else [()] * len(rows))
+        ]
         if None in owners:
             rulings = [
                 _NO_ID if owner is None else ruling for ruling, owner in zip(rulings, owners, strict=True)
             ]
 
         def mask(style: _Style, group: Sequence[Any], walk: Walk) -> Sequence[Any]:
-            return style.program.run(group, walk)
+            return style.program.run(columns if group is rows else turned(group), len(group), walk)
 
         return self._grouped(rows, rulings, owners, mask, JSON, call)
 

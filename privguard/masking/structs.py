@@ -9,15 +9,16 @@ What a struct cannot take (another JSON type, a map, JSON within a string, a nes
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import reduce
 from itertools import chain
-from operator import attrgetter, or_
+from operator import or_
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
+from msgspec.structs import astuple
 
 from privguard.masking.plan import Reach
 from privguard.masking.tree import Aside, Items, Leaf, Members, Node, Place, Text
@@ -27,6 +28,7 @@ from privguard.model import MISSING
 EMPTY: Final = Raw(b"")
 """The default of raw fields, left out when it is encoded."""
 Row: TypeAlias = Any
+Column: TypeAlias = Sequence[Any]
 _PLAIN: Final = frozenset({str, int, bool, type(None), type(MISSING)})
 
 
@@ -59,84 +61,58 @@ class Slot(Struct, frozen=True):
 
 
 class Layout(Struct, frozen=True):
-    """A struct type and what its fields are for.
+    """A struct type and what its fields are for; positions are those in ``slots``.
 
     Attributes:
-        settled: of the fields that are read and may leave clear, the scalars, and the names of the lists.
-        weighed: names of raw fields that are read.
+        singles: of the fields that are read and may leave clear, the scalars.
+        lists: idem, the lists.
+        weighed: raw fields that are read.
         recoded: fields of the policy whose clear text is decoded and encoded again.
     """
 
     type: type[Struct]
     slots: tuple[Slot, ...]
-    settled: tuple[Callable[[Row], Sequence[Any]], tuple[str, ...]]
-    weighed: tuple[str, ...]
+    singles: tuple[int, ...]
+    lists: tuple[int, ...]
+    weighed: tuple[int, ...]
     recoded: frozenset[int]
 
-    def settle(self, rows: Sequence[Row]) -> None:
+    def settle(self, columns: Sequence[Column]) -> None:
         """Refuses rows whose read values would not leave as exactly as raw ones do.
 
         Raises:
             OddError: one of them is neither text, whole number, boolean nor null (or a list of those).
             msgspec.ValidationError: one of them cannot be held.
         """
-        for attr in self.weighed:
-            for value in column(rows, attr):
+        for at in self.weighed:
+            for value in columns[at]:
                 if value is not EMPTY:
                     JSON.plain(value)
-        singles, lists = self.settled
-        if not _PLAIN.issuperset(map(type, chain.from_iterable(map(singles, rows)))):
+        if not _PLAIN.issuperset(map(type, chain.from_iterable([columns[at] for at in self.singles]))):
             raise OddError
-        for attr in lists:
-            values = column(rows, attr)
-            held = chain.from_iterable(value for value in values if value is not MISSING)
-            if not {list, type(MISSING)}.issuperset(map(type, values)) or not _PLAIN.issuperset(
+        for at in self.lists:
+            held = chain.from_iterable(value for value in columns[at] if value is not MISSING)
+            if not {list, type(MISSING)}.issuperset(map(type, columns[at])) or not _PLAIN.issuperset(
                 map(type, held)
             ):
                 raise OddError
 
-    def reader(self, path: Sequence[str]) -> Callable[[Row], Any]:
-        """Gives the value at a record path of a row; MISSING where it is not there."""
-        slot = self._slot(path)
-        get: Callable[[Row], Any] = attrgetter(slot.attr)
-        if slot.kind is Kind.READ and len(path) == 1:
-            return get
-
-        def read(row: Row) -> Any:
-            value = get(row)
-            if slot.kind is Kind.RAW:
-                value = MISSING if value is EMPTY else JSON.plain(value)
-            return reduce(_member, path[1:], value)
-
-        return read
-
-    def readers(self, paths: Sequence[Sequence[str]]) -> Callable[[Row], Sequence[Any]]:
-        """Gives the values at several record paths, in their order."""
-        slots = [self._slot(path) for path in paths]
-        if all(len(path) == 1 for path in paths) and all(slot.kind is Kind.READ for slot in slots):
-            return several([slot.attr for slot in slots])
-        readers = [self.reader(path) for path in paths]
-        return lambda row: [read(row) for read in readers]
-
-    def _slot(self, path: Sequence[str]) -> Slot:
-        return next(slot for slot in self.slots if slot.name == path[0])
+    def read(self, path: Sequence[str], columns: Sequence[Column]) -> Column:
+        """The values at a record path; MISSING where it is not there."""
+        at, slot = next((at, slot) for at, slot in enumerate(self.slots) if slot.name == path[0])
+        values = columns[at]
+        if slot.kind is Kind.RAW:
+            values = [MISSING if value is EMPTY else JSON.plain(value) for value in values]
+        return values if len(path) == 1 else [reduce(_member, path[1:], value) for value in values]
 
 
 def _member(value: Any, name: str) -> Any:
     return value.get(name, MISSING) if isinstance(value, Mapping) else MISSING
 
 
-def column(rows: Sequence[Row], attr: str) -> list[Any]:
-    """The values of one field."""
-    return list(map(attrgetter(attr), rows))
-
-
-def several(attrs: Sequence[str]) -> Callable[[Row], Sequence[Any]]:
-    """Gives the values of several fields of a row."""
-    if len(attrs) == 1:
-        [attr] = attrs
-        return lambda row: (getattr(row, attr),)
-    return attrgetter(*attrs) if attrs else lambda row: ()
+def turned(rows: Sequence[Row]) -> Sequence[Column]:
+    """The columns of rows, one for each slot of their layout; none if there are no rows."""
+    return list(zip(*map(astuple, rows), strict=True))
 
 
 def lay_out(tree: Members, reaches: Sequence[Reach], reads: Iterable[str], *, nulls: bool) -> Layout:
@@ -160,17 +136,20 @@ class _Drawing:
         only_read = sorted(self._reads - tree.named.keys())
         slots = [slot for slot in drawn if slot is not None]
         slots += [Slot(f"r{n}", name, Kind.READ, None) for n, name in enumerate(only_read)]
-        read = [slot for slot in slots if slot.kind is Kind.READ and slot.node is not None]
-        settled = [slot for slot in read if self._reaches[_index(slot.node)].ever_clear]
+        settled = [
+            (at, slot.node)
+            for at, slot in enumerate(slots)
+            if slot.kind is Kind.READ and slot.node and self._reaches[_index(slot.node)].ever_clear
+        ]
         exact = [slot for slot in slots if slot.kind in (Kind.TYPED, Kind.TYPEDS, Kind.READ) and slot.node]
         return Layout(
             type=msgspec.defstruct("Record", [_field(slot) for slot in slots], gc=False, omit_defaults=True),
             slots=tuple(slots),
-            settled=(
-                several([slot.attr for slot in settled if isinstance(slot.node, Leaf)]),
-                tuple(slot.attr for slot in settled if isinstance(slot.node, Items)),
+            singles=tuple(at for at, node in settled if isinstance(node, Leaf)),
+            lists=tuple(at for at, node in settled if isinstance(node, Items)),
+            weighed=tuple(
+                at for at, slot in enumerate(slots) if slot.kind is Kind.RAW and slot.name in self._reads
             ),
-            weighed=tuple(slot.attr for slot in slots if slot.kind is Kind.RAW and slot.name in self._reads),
             recoded=frozenset(_index(slot.node) for slot in exact).union(
                 *(slot.child.recoded for slot in slots if slot.child is not None)
             ),

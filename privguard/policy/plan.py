@@ -38,9 +38,11 @@ from privguard.policy.rules import Rule
 TIER = "record.tier"
 """Names the condition on the tier; no relation can have a dot in its name."""
 Holds = Callable[[Candidate], bool]
-Outcomes = tuple[Callable[[Sequence[object]], object], ...]
-"""Gives the outcome of each condition for a record's values: whether a relation holds, which tier it is."""
-_UNBOUND: tuple[Principal | None, Outcomes] = (None, ())
+Check = Callable[[Sequence[object]], object]
+"""Gives the outcome of a condition for a record's values: whether a relation holds, which tier it is."""
+Bound = tuple[Principal | None, tuple[Check, ...], Callable[[Sequence[object]], tuple[object, ...]]]
+"""The checks for an actor, each by itself and all as one."""
+_UNBOUND: Bound = (None, (), lambda values: ())
 
 
 class CompiledPlan:
@@ -86,7 +88,7 @@ class CompiledPlan:
         if bound[0] is not actor:
             bound = self._bind(actor)
         try:
-            outcomes = tuple([check(values) for check in bound[1]])
+            outcomes = bound[2](values)
         except (ConditionError, *FAILURES):
             return self._failure(bound[1], values)
         ruling = self._rulings.get(outcomes)
@@ -140,12 +142,10 @@ class CompiledPlan:
         paths += [path for _, parts in self.shape.private for path in parts]
         return tuple(dict.fromkeys(paths))
 
-    def _bind(self, actor: Principal) -> tuple[Principal | None, Outcomes]:
+    def _bind(self, actor: Principal) -> Bound:
         """The checks for one actor; kept, because an answer's records are all judged for the same."""
         positions = {path: position for position, path in enumerate(self.reads)}
-        checks: list[Callable[[Sequence[object]], object]] = [
-            condition.bind(actor, positions) for condition in self._conditions.values()
-        ]
+        checks: list[Check] = [condition.bind(actor, positions) for condition in self._conditions.values()]
         if self._tiers and self.shape.tier is not None:
             checks.append(_tier(self._tiers, positions[self.shape.tier]))
         if actor.private is not None:
@@ -153,10 +153,10 @@ class CompiledPlan:
                 _shared(actor.private, kind, [positions[path] for path in parts])
                 for kind, parts in self.shape.private
             ]
-        self._bound = (actor, tuple(checks))
+        self._bound = (actor, tuple(checks), _together(checks))
         return self._bound
 
-    def _failure(self, checks: Outcomes, values: Sequence[object]) -> Decision:
+    def _failure(self, checks: Sequence[Check], values: Sequence[object]) -> Decision:
         named = zip(self._names, checks, strict=False)  # what is private never fails
         failed = next((name for name, check in named if _fails(check, values)), self._names[0])
         return self._ruling(Outcome.DENIED, self._using(failed), failed=failed)
@@ -259,7 +259,14 @@ class CompiledPlan:
         return self._distinct[key]
 
 
-def _tier(tiers: frozenset[str], position: int) -> Callable[[Sequence[object]], object]:
+def _together(checks: Sequence[Check]) -> Callable[[Sequence[object]], tuple[object, ...]]:
+    if len(checks) == 1:  # as mostly: a third less for each record of a list
+        [only] = checks
+        return lambda values: (only(values),)
+    return lambda values: tuple([check(values) for check in checks])
+
+
+def _tier(tiers: frozenset[str], position: int) -> Check:
     def check(values: Sequence[object]) -> object:
         tier = values[position]
         if type(tier) is int:
@@ -273,9 +280,7 @@ def _tier(tiers: frozenset[str], position: int) -> Callable[[Sequence[object]], 
     return check
 
 
-def _shared(
-    private: Callable[[str, object], bool], kind: str, positions: Sequence[int]
-) -> Callable[[Sequence[object]], bool]:
+def _shared(private: Callable[[str, object], bool], kind: str, positions: Sequence[int]) -> Check:
     def check(values: Sequence[object]) -> bool:
         parts = [values[position] for position in positions]
         if len(parts) == 1:
@@ -285,7 +290,7 @@ def _shared(
     return check
 
 
-def _fails(check: Callable[[Sequence[object]], object], values: Sequence[object]) -> bool:
+def _fails(check: Check, values: Sequence[object]) -> bool:
     try:
         check(values)
     except (ConditionError, *FAILURES):

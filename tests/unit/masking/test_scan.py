@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privguard.masking.scan import LABELS, scan
+from privguard.masking.scan import LABELS, scan, scans
 
 SEPARATORS = " -.()/ \u3000－．　\u200b\u2013"
 
@@ -66,6 +66,26 @@ def test_no_run_of_seven_digits_is_left(before: str, digits: list[str], gaps: li
 @given(st.text("客户 来电，。;aZ[]12", max_size=60).filter(lambda text: not re.search(r"(\d\s*){7}", text)))
 def test_other_text_is_left_alone(text: str) -> None:
     assert scan(text) == text
+
+
+RUNS = (
+    "010-66551234", "13800138000", "A", "＠", "客户 ", "6217 00", "+", "@b.cn", "-", "GB29NWBK60161331926819"
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(RUNS), max_size=6).map("".join) | st.just("010-66551234," * 18),
+        min_size=1,
+    )
+)
+def test_many_texts_are_masked_as_each_is(texts: list[str]) -> None:
+    assert scans(texts) == [scan(text) for text in texts]
+
+
+def test_texts_that_hold_the_seam_are_left_to_be_masked_alone() -> None:
+    assert scans(["1380013", "8000\x00"]) is None
 
 
 @settings(deadline=None)
