@@ -582,6 +582,8 @@ class Exchange:
             self._disclosures, self._event_id, self.risk = (), event_id, None
         else:
             self._disclosures = tuple(_without_fields(self._disclosures))
+        if error.problem == AccessDeniedError.problem:
+            self._assess_refusal()
         if isinstance(error, StepUpRequiredError):
             self._go(State.CHALLENGED)
         elif error.status < 500 and State.DENIED in TRANSITIONS[self.state]:
@@ -639,6 +641,13 @@ class Exchange:
         if not self.rulebook.honey.isdisjoint(clients):
             self.risk = assessment(self._sight(clients), TOUCHED)  # counted when the log is read
         return self.risk
+
+    def _assess_refusal(self) -> None:
+        """A look that is refused, at whomever, counts as a refusal: how unusual that is stands on record."""
+        if self._watch is None or self.risk is not None or not self._now_us:
+            return
+        sight = replace(self._sight({}), refused=True)
+        self.risk = assessment(sight, self._watch.look(self._event_id, sight, (), ()))
 
     def _looked_at(self) -> dict[str, Sequence[str]]:
         """Names of the clients that the answer is about, with the relations that join the actor to each."""

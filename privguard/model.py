@@ -389,6 +389,7 @@ class Assessment(Struct, frozen=True, kw_only=True, omit_defaults=True):
         many: it was a list or an export, which is held against others of the kind.
         p: how improbable such an access is in ordinary work, at most.
         place: zone and device of the actor.
+        refused: nothing was shown: it counts as a refusal alone.
         relations: by name in the policy, what the checker takes them for (bits of ``anomaly.Relation``).
         team: whose peers the actor is among.
         why: strongest first, at most three.
@@ -400,6 +401,7 @@ class Assessment(Struct, frozen=True, kw_only=True, omit_defaults=True):
     many: bool = False
     p: float = 1.0
     place: tuple[str, str] = ("", "")
+    refused: bool = False
     relations: Mapping[str, int] = {}
     team: str = ""
     why: tuple[Reason, ...] = ()

@@ -41,6 +41,7 @@ class Access(Struct, frozen=True):
         relations: of ``Relation``; an int, whose tests are ten times faster than the enum's.
         idle_s: seconds since the actor's team last had work with the client; -1: it never had.
         sensitive: a client of public interest.
+        refused: nothing was shown; counts as a refusal and as nothing else.
     """
 
     at_s: int
@@ -54,6 +55,7 @@ class Access(Struct, frozen=True):
     device: str = ""
     zone: str = ""
     sensitive: bool = False
+    refused: bool = False
 
 
 class Work(Struct, frozen=True):

@@ -8,6 +8,7 @@ months moves their own bound, and not beyond what peers allow (poisoning).
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from operator import add
 from typing import Final
@@ -45,7 +46,7 @@ class Sums:
 
     def __init__(self) -> None:
         self.days = 0
-        self.total = [0.0] * CELLS
+        self.total = array("d", _NOTHING)
 
 
 class Role:
@@ -145,7 +146,7 @@ def learn(highest: list[float], expected: Expectation, own: Sums, peers: Sums, r
     """Takes a day in: what was expected of it is what its surprise is measured by."""
     for each in (own, peers, role.sums):
         each.days += 1
-        each.total = list(map(add, each.total, highest))
+        each.total = array("d", map(add, each.total, highest))
     if expected.known:
         mean = expected.mean
         role.square = [square + m * m for square, m in zip(role.square, mean, strict=True)]

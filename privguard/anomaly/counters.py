@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Final
 
 HALF_LIVES: Final = (60, 600, 3600, 86_400)
-KINDS: Final = ("views", "new clients", "clear values", "unrelated clients", "odd hours")
+KINDS: Final = ("views", "new clients", "clear values", "unrelated clients", "odd hours", "refusals")
 CELLS: Final = len(HALF_LIVES) * len(KINDS)
 """A cell is ``horizon * len(KINDS) + kind``."""
 _KINDS: Final = len(KINDS)

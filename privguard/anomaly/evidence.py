@@ -32,6 +32,7 @@ class Cause(enum.StrEnum):
     CLEAR = "clear"
     UNRELATED = "unrelated"
     ODD_HOURS = "odd-hours"
+    REFUSED = "refused"
     DISTANCE = "distance"
     SURNAME = "surname"
     EMPLOYER = "employer"
@@ -43,7 +44,7 @@ class Cause(enum.StrEnum):
 
 BY_CLOSENESS: Final = (Cause.SURNAME, Cause.EMPLOYER, Cause.ADDRESS, Cause.KIN)
 """The cause of each distance from ``features.PRIVATE`` on."""
-BY_KIND: Final = (Cause.VIEWS, Cause.NEW, Cause.CLEAR, Cause.UNRELATED, Cause.ODD_HOURS)
+BY_KIND: Final = (Cause.VIEWS, Cause.NEW, Cause.CLEAR, Cause.UNRELATED, Cause.ODD_HOURS, Cause.REFUSED)
 """The cause of each kind of ``counters.KINDS``."""
 
 

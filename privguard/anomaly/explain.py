@@ -28,6 +28,8 @@ _WHY: Final[Mapping[Cause, str]] = MappingProxyType(
         " {peers:.1f} of peers.",
         Cause.ODD_HOURS: "{observed:.0f} views at hours when the role hardly works, in the last {window};"
         " {expected:.1f} are usual.",
+        Cause.REFUSED: "{observed:.0f} refusals in the last {window}; {expected:.1f} are usual,"
+        " {peers:.1f} of peers.",
         Cause.DISTANCE: "Nobody of the team has had work with this client lately;"
         " {share} of looks are so far off.",
         Cause.SURNAME: "The client has the actor's surname; {share} of the role's looks are as close.",
@@ -51,6 +53,7 @@ _CLEARS: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.CLEAR: "transactions that follow, or a reason for each",
         Cause.UNRELATED: "a task, a call or an assignment for these clients",
         Cause.ODD_HOURS: "a shift on record",
+        Cause.REFUSED: "a rule for what was asked, or a front end that does not ask for it",
         Cause.DISTANCE: "a task, a call or an assignment for this client",
         Cause.SURNAME: "a task or a call for this client",
         Cause.EMPLOYER: "a task or a call for this client",

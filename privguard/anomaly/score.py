@@ -3,6 +3,7 @@
 1. The actor's day is turned, if it is over: an unsuspicious one is learned from, a flagged one is not.
 2. Rules (L0): honey client, leaver, cap of distinct clients, dormant account, two places at once.
 3. Counts (L1): of what the access adds to, each that is higher than any of the day is asked how improbable.
+   A refusal adds to refusals alone, and goes no further.
 4. Distance, hour and place: how rare among the role's accesses.
 5. The least p, by Bonferroni's bound over what was asked, weighted where the client is of public interest.
 """
@@ -33,6 +34,7 @@ _ODD: Final = 0.005
 _RARE: Final = 0.02
 """What is less rare than this is no evidence."""
 _SENSITIVE: Final = 4.0
+_REFUSAL: Final = (len(KINDS) - 1,)
 _ASKED: Final = 4
 """Tests that an ordinary access is put to: distance, hour, place, and its counts together."""
 
@@ -115,6 +117,11 @@ class Scorer:
         counted, at, key = actor.counted, access.at_s, client_key(access.client)
         if at // DAY > counted.day:  # 1
             actor.turn(at // DAY)
+        if access.refused:
+            evidence = self._rules(access, actor)  # 2
+            if raised := counted.decayed.add(at, _REFUSAL, actor.highest, actor.expected.high):
+                self._counts(actor, raised, evidence)
+            return self._risk(actor, access, evidence)
         counted.today.add(key)
         far, hour = distance(access), hour_of_week(at)
         evidence = self._rules(access, actor)  # 2
@@ -133,7 +140,10 @@ class Scorer:
         self._rarities(actor, access, far, hour, evidence)  # 4
         if at > counted.last_s:
             counted.last_s = at
-        return self._risk(actor, access, far, hour, evidence)  # 5
+        risk = self._risk(actor, access, evidence)  # 5
+        if risk.p >= HIGH_P:
+            actor.role.see(far, hour)
+        return risk
 
     def _rules(self, access: Access, actor: Actor) -> list[Evidence]:
         rules, counted = self.rules, actor.counted
@@ -183,11 +193,10 @@ class Scorer:
             if role.sums.days and p < _RARE and len(actor.places) > 1:
                 evidence.append(Evidence(Cause.PLACE, p))
 
-    def _risk(self, actor: Actor, access: Access, far: int, hour: int, evidence: list[Evidence]) -> Risk:
+    def _risk(self, actor: Actor, access: Access, evidence: list[Evidence]) -> Risk:
         if evidence and self.excused:
             evidence = [each for each in evidence if each.p == 0.0 or not self._excused(access, each.cause)]
         if not evidence:
-            actor.role.see(far, hour)
             return NOTHING
         if len(evidence) > 1:
             evidence.sort(key=_weight)
@@ -197,8 +206,6 @@ class Scorer:
         level = _level(p)
         if level is Level.RULE or p < HIGH_P:
             actor.flagged = True
-        else:
-            actor.role.see(far, hour)
         return Risk(level, p, tuple(evidence))
 
     def _excused(self, access: Access, cause: Cause) -> bool:

@@ -51,6 +51,7 @@ class Sight(Struct, frozen=True):
         many: a list or an export: its clients count apart from those whose records are opened one by one,
             who would be lost among them.
         relations: by name, what they are taken for (``access.Relation``).
+        refused: nothing was shown, of no client or of those named.
     """
 
     at_s: int
@@ -61,6 +62,7 @@ class Sight(Struct, frozen=True):
     many: bool = False
     place: tuple[str, str] = ("", "")
     relations: Mapping[str, int] = {}
+    refused: bool = False
 
 
 class Watch:
@@ -135,6 +137,20 @@ class Watch:
         worst, failed = Risk(Level.LOW), False
         apart = f" {_LISTS}" if sight.many else ""
         actor, role = f"{sight.actor}{apart}", f"{sight.role}{apart}"
+        if sight.refused:
+            place = sight.place
+            return self._scorer.score(
+                Access(
+                    sight.at_s,
+                    sight.actor,
+                    "",
+                    sight.role,
+                    sight.team,
+                    device=place[1],
+                    zone=place[0],
+                    refused=True,
+                )
+            )
         for client, relations in clients:
             joined = 0
             for name in relations:
@@ -199,6 +215,7 @@ def assessment(sight: Sight, risk: Risk) -> Assessment:
         many=sight.many,
         p=risk.p,
         place=sight.place,
+        refused=sight.refused,
         relations=sight.relations,
         team=sight.team,
         why=why,
@@ -216,4 +233,5 @@ def sight_of(actor: str, roles: Iterable[str], said: Assessment) -> Sight:
         said.many,
         said.place,
         said.relations,
+        said.refused,
     )

@@ -19,7 +19,7 @@ import pytest
 from privguard.asgi import PrivacyMiddleware
 from privguard.bootstrap import build
 from privguard.crypto.keyring import parse
-from privguard.errors import PrivguardError
+from privguard.errors import AccessDeniedError, PrivguardError
 from privguard.guard import Door, Guard
 from privguard.model import (
     AccessEvent,
@@ -477,3 +477,34 @@ def test_who_looks_at_kin_neighbours_and_colleagues_is_named_for_it_and_replayed
     told = privguard("audit", "show", shown.split()[0], "--config", made.config).stdout.decode()
     assert "The client" in told
     assert "Cleared by a task or a call" in told
+
+
+def test_who_is_refused_again_and_again_is_told_of_and_replayed(bank: Running, own_folder: Path) -> None:
+    """By what the record says, and by what the role may not ask for at all."""
+    alerted = f'[alerts]\nfile = "{own_folder / "alerts"}"\n'
+    made = make_gateway(own_folder, bank.port, policy=policy(), extra=alerted)
+    ordinary_weeks(made)
+    guard = wakened(made)
+    chen = asyncio.run(Chen().identify("", "", b""))
+    for number in range(40):
+        record = {
+            "id": number,
+            "client_id": number,
+            "name": "N",
+            "tier": "mass",
+            "branch": "B-99",
+            "rm_ids": [],
+        }
+        with pytest.raises(AccessDeniedError):
+            guard.disclose(chen, resource=("client", "photo")[number % 2], record=record)
+    guard.core.log.close()  # type: ignore[attr-defined]
+    refused = [leaf for leaf in made.leaves() if leaf["outcome"] == "denied"]
+    assert len(refused) == 40
+    assert all(leaf["risk"]["refused"] for leaf in refused)
+    assert refused[0]["risk"].get("level", "low") == "low"
+    first = next(n for n, leaf in enumerate(refused) if leaf["risk"].get("level") in ("high", "severe"))
+    assert first < 20
+    assert refused[first]["risk"]["why"][0][0] == "refused"
+    assert "refusals in the last" in alerts(made, "refusals")[0]["text"]
+    said = json.loads(privguard("anomaly", "replay", "--config", made.config, "--json").stdout)
+    assert (said["compared"], said["different"]) == (40, 0)

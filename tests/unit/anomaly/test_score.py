@@ -148,6 +148,31 @@ def test_who_ramps_up_for_60_days_is_still_caught() -> None:
     assert min(found) < 90
 
 
+def test_refusals_are_counted_among_refusals_and_nowhere_else() -> None:
+    scorer, undisturbed = Scorer(), Scorer()
+    office(scorer)
+    office(undisturbed)
+    at = T0 + 41 * DAY
+    risks = [scorer.score(mine(at + 10 * each, "", refused=True)) for each in range(200)]
+    assert risks[0].level is Level.LOW
+    found = next(each for each, risk in enumerate(risks) if risk.level in (Level.HIGH, Level.SEVERE))
+    assert found < 20
+    assert {risk.evidence[0].cause for risk in risks[found:]} == {Cause.REFUSED}
+    assert "refusals in the last" in explain(risks[-1])[0]
+    later = [mine(at + 3000 + 10 * each, f"x{each}", relations=0) for each in range(20)]
+    assert [scorer.score(each) for each in later] == [undisturbed.score(each) for each in later]
+
+
+def test_a_role_that_is_often_refused_is_known_for_it() -> None:
+    scorer = Scorer()
+    for day in range(40):
+        for each in range(20):
+            scorer.score(mine(T0 + day * DAY + 60 * each, f"c{each}"))
+            scorer.score(mine(T0 + day * DAY + 60 * each + 1, "", refused=True))
+    usual = [scorer.score(mine(T0 + 40 * DAY + 60 * each, "", refused=True)) for each in range(20)]
+    assert {risk.level for risk in usual} == {Level.LOW}
+
+
 def test_distances() -> None:
     assert distance(LOOK) == RELATED
     assert distance(replace(LOOK, relations=0)) == NEVER

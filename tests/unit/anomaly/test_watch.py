@@ -133,5 +133,5 @@ def test_what_two_people_expect_is_no_evidence_until_it_ends_and_rules_stay() ->
     watch.excuse("a", Cause.NEW, end)
     for at_s, level in ((T0, Level.LOW), (end, Level.SEVERE)):
         actor = scorer.actors["a"]
-        risk = scorer._risk(actor, msgspec.structs.replace(access, at_s=at_s), 0, 0, [weak])
+        risk = scorer._risk(actor, msgspec.structs.replace(access, at_s=at_s), [weak])
         assert risk.level is level
