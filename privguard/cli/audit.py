@@ -125,11 +125,12 @@ def tail(config: Path, as_json: bool, count: int, **asked: Any) -> None:
 @audit.command()
 @click.argument("entry")
 @tenant_option
+@language_option
 @config_option
 @json_option
-def show(config: Path, as_json: bool, entry: str, tenant: str) -> None:
+def show(config: Path, as_json: bool, entry: str, tenant: str, lang: str) -> None:
     """One entry, by index or event id, with its detail and the clients' names as far as keys still are."""
-    from privguard.anomaly.explain import clears, sentence
+    from privguard.anomaly.explain import sentence
     from privguard.oversight.alarms import evidence_of
 
     with trail_of(config) as trail:
@@ -149,7 +150,7 @@ def show(config: Path, as_json: bool, entry: str, tenant: str) -> None:
         click.echo(f"{name}: {text}")
     if (risk := shown.parts[0].leaf.risk) is not None:
         for reason in evidence_of(risk.why):
-            click.echo(f"unusual: {sentence(reason)} Cleared by {clears(reason)}.")
+            click.echo(f"unusual: {sentence(reason, lang)}")
 
 
 @audit.command()

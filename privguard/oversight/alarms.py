@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from privguard.anomaly import Cause, Evidence
-from privguard.anomaly.explain import clears, sentence
+from privguard.anomaly.explain import sentence
 from privguard.errors import CodeNotSentError
 from privguard.model import AccessEvent, Reason
 from privguard.ports import CodeSender
@@ -110,7 +110,7 @@ def message(event: AccessEvent, index: int, before: int) -> str:
     risk, roles = event.risk, ", ".join(event.roles)
     level, why = (risk.level, risk.why) if risk is not None else ("", ())
     said = [f"{event.actor} ({roles}): entry {index}, {event.outcome}, risk {level}."]
-    said += [f"{sentence(each)} Cleared by {clears(each)}." for each in evidence_of(why)]
+    said += map(sentence, evidence_of(why))
     return " ".join(said + ([f"{before} more since the last message."] if before else []))
 
 
