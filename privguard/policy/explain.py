@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import msgspec
 from msgspec import Struct
 
 from privguard.errors import AccessDeniedError
@@ -157,14 +158,33 @@ def _asked(field: FieldView, reveal: tuple[str, ...]) -> bool:
 
 def values(reads: tuple[str, ...], record: Mapping[str, object]) -> list[object]:
     """The record's values at these paths; MISSING where there is none."""
-    return [_value(path, record) for path in reads]
+    return [next(found(record, notation.steps(path)), MISSING) for path in reads]
 
 
-def _value(path: str, record: Mapping[str, object]) -> object:
-    value: object = record
-    for key in notation.steps(path):
-        value = value.get(key, MISSING) if isinstance(value, Mapping) else MISSING
-    return value
+def found(value: object, steps: tuple[str, ...]) -> Iterator[object]:
+    """Every value at the steps below a value."""
+    if not steps:
+        yield value
+        return
+    step, rest = steps[0], steps[1:]
+    inner: list[object] = []
+    if step == "[*]":
+        inner = list(value) if isinstance(value, list) else []
+    elif step == "{json}":
+        inner = [_parsed(value)] if isinstance(value, str) else []
+    elif isinstance(value, Mapping) and (step == "*" or step.startswith("<")):
+        inner = list(value.values())
+    elif isinstance(value, Mapping):
+        inner = [value[step]] if step in value else []
+    for each in inner:
+        yield from found(each, rest)
+
+
+def _parsed(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
 
 
 class _Reporter(Struct, frozen=True):
@@ -204,7 +224,7 @@ class _Reporter(Struct, frozen=True):
         path = self.policy.shapes[self.resource].tier if self.resource in self.policy.shapes else None
         if rule.tiers is None or path is None or self.record is None:
             return ""
-        tier = _value(path, self.record)
+        [tier] = values((path,), self.record)
         if not isinstance(tier, str | int | None):
             return "the tier cannot be read: the record is denied"
         return "" if str(tier) in rule.tiers else "is for other tiers"

@@ -27,7 +27,7 @@ from privguard.model import AccessRequest, Assurance, FieldView, Principal, Rout
 from privguard.policy import notation
 from privguard.policy.decide import Policy
 from privguard.policy.document import Duration, Label, Name, Part, given
-from privguard.policy.explain import Trial, attempt
+from privguard.policy.explain import Trial, attempt, found
 from privguard.policy.shape import build
 from privguard.policy.source import InvalidPolicyError, Path, Source, read
 
@@ -258,7 +258,7 @@ class _Check(Struct, frozen=True):
             path = view.spec.path
             if view.view is View.WITHHELD or view.spec.nested is not None:
                 continue
-            if any(isinstance(value, list | dict) for value in _values(record, notation.steps(path))):
+            if any(isinstance(value, list | dict) for value in found(record, notation.steps(path))):
                 yield f"{path}: the record has no single value there (such as {path}[*], or {path}.part)"
 
     def _value(self, view: FieldView, wanted: object) -> Iterator[str]:
@@ -268,7 +268,7 @@ class _Check(Struct, frozen=True):
             yield f"{path}: a value can only be expected of a record, by what masks it"
             return
         steps = notation.steps(path)
-        leaving = [left for value in _values(record, steps) if (left := self._left(view, value)) is not UNSET]
+        leaving = [left for value in found(record, steps) if (left := self._left(view, value)) is not UNSET]
         many = any(step in ("[*]", "*") or step.startswith("<") for step in steps)
         got: object = leaving if many else (leaving[0] if leaving else "nothing")
         if got != wanted:
@@ -289,7 +289,7 @@ class _Check(Struct, frozen=True):
 
     def _in_record(self, path: str) -> bool:
         record = self.suite.record(self.case) or {}
-        return next(_values(record, notation.steps(path)), UNSET) is not UNSET
+        return next(found(record, notation.steps(path)), UNSET) is not UNSET
 
 
 def _said(trial: Trial) -> str:
@@ -298,29 +298,3 @@ def _said(trial: Trial) -> str:
         reasons += [f"rule {rule}" for rule in trial.ruling.rules]
         reasons += [f"failed: {trial.ruling.failed}"] if trial.ruling.failed else []
     return f"{trial.answer} ({'; '.join(reasons)})" if reasons else trial.answer
-
-
-def _values(value: object, steps: tuple[str, ...]) -> Iterator[object]:
-    """Every value at the steps below a value."""
-    if not steps:
-        yield value
-        return
-    step, rest = steps[0], steps[1:]
-    inner: list[object] = []
-    if step == "[*]":
-        inner = list(value) if isinstance(value, list) else []
-    elif step == "{json}":
-        inner = [_parsed(value)] if isinstance(value, str) else []
-    elif isinstance(value, dict) and (step == "*" or step.startswith("<")):
-        inner = list(value.values())
-    elif isinstance(value, dict):
-        inner = [value[step]] if step in value else []
-    for each in inner:
-        yield from _values(each, rest)
-
-
-def _parsed(text: str) -> object:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return None

@@ -89,10 +89,6 @@ class LogReader:
         """The newest leaves, oldest of them first."""
         return self._read(_leaves.order_by(event.c.idx.desc()).limit(count))[::-1]
 
-    def find(self, event_id: str) -> Sequence[Indexed]:
-        """The leaves of an entry, in the order of their parts; none if it is not in the log."""
-        return self._read(_leaves.where(event.c.event_id == event_id).order_by(event.c.part))
-
     def of_action(self, action: str) -> Sequence[Indexed]:
         """The leaves of an action, in order; the whole log is read for it."""
         return self._read(_leaves.where(event.c.action == action).order_by(event.c.idx))
