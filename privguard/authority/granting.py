@@ -141,12 +141,15 @@ class Granting:
         """The challenge, for its own holder. Raises AccessDeniedError."""
         return open_challenge(text, self._key, actor, self._now_us() // _S)
 
-    def terms_of(self, challenge: Challenge, actor: Principal, reason: str = "", ticket: str = "") -> Terms:
+    def said(self, challenge: Challenge, reason: str, ticket: str) -> Challenge:
+        """With what is said now. Raises MalformedRequestError: it is too long, or not printable."""
+        return challenge.said(in_words(reason, MAX_REASON, "reason"), in_words(ticket, MAX_TICKET, "ticket"))
+
+    def terms_of(self, challenge: Challenge, actor: Principal) -> Terms:
         """What meeting it takes. Raises AccessDeniedError: the policy changed since (M13)."""
-        scope = challenge.scope
-        if self._policy().digest != scope.policy:
+        if self._policy().digest != challenge.scope.policy:
             raise AccessDeniedError(_CHANGED)
-        return self._terms(replace(scope, ticket=ticket or scope.ticket), actor, reason or challenge.reason)
+        return self._terms(challenge.scope, actor, challenge.reason)
 
     async def asked(self, actor: Principal, text: str) -> Asked:
         """What a challenge for clear values asks of its holder. Raises AccessDeniedError."""
@@ -174,11 +177,8 @@ class Granting:
             AuditUnavailableError: it could not be put on record; nothing was taken.
         """
         challenge = self.opened(text, actor)
-        reason, ticket = in_words(reason, MAX_REASON, "reason"), in_words(ticket, MAX_TICKET, "ticket")
-        scope, said = challenge.scope, reason or challenge.reason
-        if ticket and not scope.ticket:
-            scope = replace(scope, ticket=ticket)
-        asked = self.terms_of(challenge, actor, said, ticket)
+        said = self.said(challenge, reason, ticket)
+        asked = self.terms_of(said, actor)
         if asked.missing:
             words = "; ".join(f"{o.kind}: {o.detail}" for o in asked.missing)
             kinds = {obligation.kind for obligation in asked.missing}
@@ -186,8 +186,13 @@ class Granting:
                 f"Missing: {words}."
             )
         self._session_lasts(actor)
-        proven = await self._proven(actor, challenge, proof, asked)
-        return await self._issue(actor, scope, challenge, said, asked, proof, proven)
+        proven = None
+        if asked.factor is not None:
+            if proof is None:
+                raise AccessDeniedError(f"Missing: {asked.factor.detail}.")
+            signed = said.signed if proof.method == "webauthn" else challenge.signed
+            proven = await self._prover.prove(actor, proof, signed, asked.factor)
+        return await self._issue(actor, said, asked, proof, proven)
 
     def _session_lasts(self, actor: Principal) -> None:
         """Refuses a session that began longer ago than the profile lets one last, as far as that is known."""
@@ -195,31 +200,13 @@ class Granting:
         if began is not None and self._now_us() // _S - began > self._profile.session_s:
             raise AccessDeniedError("The session lasts too long already ([stepup] profile): sign in again.")
 
-    async def _proven(
-        self, actor: Principal, challenge: Challenge, proof: Proof | None, asked: Terms
-    ) -> Proven | None:
-        if asked.factor is None:
-            return None
-        if proof is None:
-            raise AccessDeniedError(f"Missing: {asked.factor.detail}.")
-        return await self._prover.prove(actor, proof, challenge.signed, asked.factor)
-
     async def _issue(
-        self,
-        actor: Principal,
-        scope: Scope,
-        challenge: Challenge,
-        reason: str,
-        asked: Terms,
-        proof: Proof | None,
-        proven: Proven | None,
+        self, actor: Principal, challenge: Challenge, asked: Terms, proof: Proof | None, proven: Proven | None
     ) -> Issued:
-        now = self._now_us()
+        now, waits = self._now_us(), bool(asked.approvers)
+        scope = challenge.scope if waits else replace(challenge.scope, reason="")
         secret = base64.urlsafe_b64encode(self._core.entropy.token(GRANT_BYTES)).rstrip(b"=").decode()
         grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
-        waits = bool(asked.approvers)
-        if waits:
-            grant = replace(grant, scope=replace(scope, reason=reason))
         ttl = self._holds(asked)
         seconds = APPROVE_S if waits else ttl
         claims: list[Claim] = [proven.take] if proven is not None else []
@@ -244,8 +231,9 @@ class Granting:
                 f"stepup:{'break_glass' if asked.emergency else 'grant'}:{'request' if waits else 'issue'}",
                 scope,
                 together(*claims),
-                reason=reason,
-                about={"grant": grant.name, **(proven.evidence if proven is not None else {})},
+                {"grant": grant.name},
+                challenge,
+                proven,
             )
         except ReplayedError:
             await self._prover.refused(actor, proof or Proof(""), "replayed")
@@ -338,7 +326,9 @@ class Granting:
         challenge = self.opened(text, approver)
         if challenge.scope != self.decision_scope(approver, standing):  # S09: a challenge for something else
             raise AccessDeniedError("The challenge is for another request: open this one again.")
-        proven = await self._prover.prove(approver, proof, challenge.signed, None)
+        said = challenge.said()
+        signed = said.signed if proof.method == "webauthn" else challenge.signed
+        proven = await self._prover.prove(approver, proof, signed, None)
         now, scope = self._now_us(), standing.scope
         decided = (
             self._grants.approve(name, scope.tenant, approver.id, approver.session or "", now)
@@ -359,7 +349,9 @@ class Granting:
                 f"stepup:{kind}:{'approve' if approve else 'refuse'}",
                 scope,
                 together(*claims),
-                about={"grant": name, "for": scope.actor, **about, **proven.evidence},
+                {"grant": name, "for": scope.actor, **about},
+                said,
+                proven,
             )
         except ReplayedError:
             await self._prover.refused(approver, proof, "replayed")
@@ -398,11 +390,14 @@ class Granting:
         action: str,
         scope: Scope,
         claim: Claim,
-        *,
         about: Mapping[str, str],
-        reason: str = "",
+        met: Challenge,
+        proven: Proven | None,
     ) -> None:
-        said = {"reason": reason, "ticket": scope.ticket, "fields": ", ".join(scope.fields)}
+        said = {"reason": met.reason, "ticket": scope.ticket, "fields": ", ".join(scope.fields)}
+        if proven is not None:
+            about = {**about, **proven.evidence}
+            said |= met.approved if proven.kind == "webauthn" else {}
         try:
             await self._journal.write(
                 actor,

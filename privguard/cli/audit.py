@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from privguard.config import Settings
     from privguard.oversight.export import Proofs
     from privguard.oversight.filters import Filter
-    from privguard.oversight.trail import Entry
+    from privguard.oversight.trail import Entry, Shown
     from privguard.oversight.wording import Words
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -135,10 +135,11 @@ def show(config: Path, as_json: bool, entry: str, tenant: str, lang: str) -> Non
 
     with trail_of(config) as trail:
         shown = trail.show(entry, tenant)
+    key = _key(config, shown)
     names = {token: f"{client.kind} {client.id}" for token, client in shown.clients.items()}
     if as_json:
         parts = [_lossless(part) for part in shown.parts]
-        _json({"entries": parts, "detail": shown.detail and dict(shown.detail), "clients": names})
+        _json({"entries": parts, "detail": shown.detail and dict(shown.detail), "clients": names, "key": key})
         return
     for part in shown.parts:
         click.echo(msgspec.json.format(part.data, indent=2).decode())
@@ -148,9 +149,31 @@ def show(config: Path, as_json: bool, entry: str, tenant: str, lang: str) -> Non
         click.echo("detail: erased, or kept elsewhere")
     for name, text in shown.detail or ():
         click.echo(f"{name}: {text}")
+    if key is not None:
+        click.echo(f"the security key {'signed' if key else 'DID NOT SIGN'} what is said to be approved")
     if (risk := shown.parts[0].leaf.risk) is not None:
         for reason in evidence_of(risk.why):
             click.echo(f"unusual: {sentence(reason, lang)}")
+
+
+def _key(config: Path, shown: Shown) -> bool | None:
+    """Whether a security key signed what an entry says was approved; None where none did, or it is erased."""
+    from urllib.parse import urlsplit
+
+    from privguard.config import load_settings
+    from privguard.errors import FactorRefusedError
+
+    about, detail = shown.parts[0].leaf.about, dict(shown.detail or ())
+    if "assertion" not in about or "approved" not in detail:
+        return None
+    from privguard.stepup.webauthn import check_approved  # loading it takes 0.2 s
+
+    url = load_settings(config).stepup.public_url
+    try:
+        check_approved(about, detail, rp_id=urlsplit(url).hostname or "", origins=(url,))
+    except FactorRefusedError:
+        return False
+    return True
 
 
 @audit.command()

@@ -58,6 +58,8 @@ class OptionsBody(Struct, frozen=True, forbid_unknown_fields=True):
     challenge_id: str
     method: str
     factor: str = ""
+    reason: str = ""
+    ticket: str = ""
 
 
 class FactorBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -185,7 +187,9 @@ class Acts:
         if said.method == "code":
             await self._enrolment.send_code(actor, said.challenge_id, said.factor)
             return {"sent": True}
-        options = await self._enrolment.assertion_options(actor, said.challenge_id)
+        options = await self._enrolment.assertion_options(
+            actor, said.challenge_id, reason=said.reason, ticket=said.ticket
+        )
         return Response(options, media_type="application/json")
 
     async def issue(self, actor: Principal, said: GrantBody) -> object:

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from privguard.crypto.envelope import EnvelopeError, seal, unseal
 from privguard.errors import AccessDeniedError
 from privguard.model import Principal
-from privguard.stepup.grant import Scope, webauthn_challenge
+from privguard.stepup.grant import Scope, canonical, webauthn_challenge
 
 CHALLENGE_S: Final = 300
 """Seconds to meet it in."""
@@ -42,8 +43,19 @@ class Challenge(Struct, frozen=True):
 
     @property
     def signed(self) -> bytes:
-        """What a WebAuthn key signs to meet it, and a one-time code is sent for."""
+        """What a one-time code is sent for; a WebAuthn key signs it of what was ``said``."""
         return webauthn_challenge(self.scope, base64.urlsafe_b64decode(self.nonce))
+
+    def said(self, reason: str = "", ticket: str = "") -> Challenge:
+        """With reason and ticket in its scope, as they were said before or now: a key signs them, too."""
+        scope = self.scope
+        reason, ticket = reason or self.reason or scope.reason, scope.ticket or ticket
+        return replace(self, scope=replace(scope, reason=reason, ticket=ticket), reason=reason)
+
+    @property
+    def approved(self) -> dict[str, str]:
+        """What is kept with an assertion, so that ``webauthn.check_approved`` needs nothing else."""
+        return {"approved": canonical(self.scope).decode(), "nonce": self.nonce.rstrip("=")}
 
 
 def seal_challenge(challenge: Challenge, key: bytes, nonce: bytes) -> str:

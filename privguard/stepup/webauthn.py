@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -248,6 +249,22 @@ def check_evidence(assertion: Assertion, challenge: bytes, *, rp_id: str, origin
         FactorRefusedError: it does not hold.
     """
     _verified_assertion(assertion, _long_enough(challenge), rp_id, origins)
+
+
+def check_approved(
+    about: Mapping[str, str], detail: Mapping[str, str], *, rp_id: str, origins: Sequence[str]
+) -> None:
+    """Checks that a key signed what an entry says was approved, from the entry alone (its detail opened).
+
+    Raises:
+        FactorRefusedError: it did not, or nobody can tell.
+    """
+    try:
+        kept = msgspec.json.decode(about["assertion"], type=Assertion)
+        signed = hashlib.sha256(detail["approved"].encode() + _bytes(detail["nonce"])).digest()
+    except (KeyError, ValueError):
+        raise FactorRefusedError from None
+    check_evidence(kept, signed, rp_id=rp_id, origins=origins)
 
 
 def _verified_registration(

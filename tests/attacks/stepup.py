@@ -143,8 +143,9 @@ class KeyHolder(Person):
         done = self.ask("POST", f"{API}factors/{begun.json()['id']}", {"attestation": answer})
         assert done.status == 200, done
 
-    def options(self, challenge: str) -> str:
-        answer = self.ask("POST", f"{API}options", {"challenge_id": challenge, "method": "webauthn"})
+    def options(self, challenge: str, **said: str) -> str:
+        body = {"challenge_id": challenge, "method": "webauthn", **said}
+        answer = self.ask("POST", f"{API}options", body)
         assert answer.status == 200, answer
         return answer.body.decode()
 

@@ -6,11 +6,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
-from privguard.stepup.webauthn import Assertion, check_evidence
+from privguard.errors import FactorRefusedError
+from privguard.stepup.webauthn import Assertion, check_approved, check_evidence
 from tests.attacks.stepup import API, ORIGIN, KeyHolder, Person
 from tests.authenticator import PRESENT, Authenticator
 from tests.command import privguard
@@ -59,6 +61,13 @@ def requested(aml: KeyHolder) -> Answer:
     return waits
 
 
+def shown_of(guarded: Gateway, entry: str) -> dict[str, Any]:
+    said = privguard("audit", "show", entry, "--json", "--config", guarded.config)
+    assert said.returncode == 0, said
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
 def decide(who: Person, name: str, *, approve: bool, code: str | None = None) -> Answer:
     challenge = who.ask("POST", f"{API}challenges", {"action": "decide", "name": name}).json()
     proof = {"method": "totp", "code": code or who.code()}
@@ -80,6 +89,34 @@ def test_s07_a_key_signs_what_is_granted_and_the_log_proves_it(
     kept = msgspec.json.decode(issue["about"]["assertion"], type=Assertion)
     signed = bytes.fromhex(issue["about"]["challenge"])
     check_evidence(kept, signed, rp_id="localhost", origins=[ORIGIN])
+    shown = shown_of(guarded, issue["id"])
+    assert shown["key"] is True
+    approved = json.loads(shown["detail"]["approved"])
+    assert (approved["actor"], approved["fields"], approved["clients"][0]["id"]) == ("rm.li", ["mobile"], "1")
+    told = privguard("audit", "show", issue["id"], "--config", guarded.config)
+    assert b"the security key signed what is said to be approved" in told.stdout
+    changed = shown["detail"] | {"approved": shown["detail"]["approved"].replace("mobile", "email")}
+    for wrong in (changed, shown["detail"] | {"nonce": "AAAA"}, shown["detail"] | {"nonce": "!"}, {}):
+        with pytest.raises(FactorRefusedError):
+            check_approved(issue["about"], wrong, rp_id="localhost", origins=[ORIGIN])
+
+
+def test_s07_a_key_signs_the_reason_that_is_given_with_it(
+    staff: dict[str, KeyHolder], guarded: Gateway
+) -> None:
+    """Who asks a second person gives a reason; it is the one that their key has signed, not another."""
+    aml = staff["aml.zhao"]
+    challenge = aml.ask("GET", "/clients/1", **CASE).json()["challenge_id"]
+    answer = aml.key.get(aml.options(challenge, reason="two accounts, one address"), aml.origin)
+    proof = {"method": "webauthn", "assertion": answer}
+    other = aml.meet_by_key(challenge, proof, reason="curious")
+    assert (other.status, other.problem) == (403, "factor-refused")
+    met = aml.meet_by_key(challenge, proof, reason="two accounts,  one address ")
+    assert met.status == 202, met
+    asked = [leaf for leaf in guarded.leaves() if leaf.get("about", {}).get("grant") == met.json()["name"]]
+    shown = shown_of(guarded, asked[0]["id"])
+    assert shown["key"] is True
+    assert json.loads(shown["detail"]["approved"])["reason"] == "two accounts, one address"
 
 
 def test_s07_what_a_key_did_not_sign_here_and_now_is_refused(

@@ -67,7 +67,8 @@ def door(bank: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
         crm.default = front_end(bank.port)
         made = make_gateway(tmp_path_factory.mktemp("browser"), crm.port, policy=ONCE, extra=SETTINGS)
         made.upstream_port = bank.port
-        made.env["PRIVGUARD_STEPUP__PUBLIC_URL"] = f"http://localhost:{made.port}"
+        here = f'[stepup]\npublic_url = "http://localhost:{made.port}"\n'
+        made.config.write_text(made.config.read_text().replace("[stepup]\n", here))
         yield made.start()
         made.stop()
         made.verify()

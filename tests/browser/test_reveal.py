@@ -9,6 +9,7 @@ import pytest
 from tests.attacks.stepup import API
 from tests.browser.chromium import Browser, Tab
 from tests.browser.walk import at, tab_of
+from tests.command import privguard
 from tests.visitor import STEPUP, Visitor
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -50,9 +51,18 @@ def test_s07_masked_a_touch_clear_and_masked_again(browser: Browser, rm: Visitor
         tab.see("Use a security key or passkey")
         tab.press("Escape")
         assert masked(tab)
+        tab.go(at(rm, f"{rm.offered()}&lang=en"))  # a page on which the reason is typed beside the key
+        tab.type("#reason", WHY)
+        tab.click("[data-get]")
+        tab.see("Granted")
         leaves = rm.gateway.leaves()
-        issued = [leaf for leaf in leaves if leaf["action"] == "stepup:grant:issue"]
-        assert issued[-1]["about"]["kind"] == "webauthn"
+        issued = [leaf for leaf in leaves if leaf["action"] == "stepup:grant:issue"][-2:]
+        assert [leaf["about"]["kind"] for leaf in issued] == ["webauthn", "webauthn"]
+        for leaf in issued:
+            said = privguard("audit", "show", leaf["id"], "--json", "--config", rm.gateway.config)
+            shown = json.loads(said.stdout)
+            assert shown["key"] is True
+            assert json.loads(shown["detail"]["approved"])["reason"] == shown["detail"]["reason"] != ""
         assert tab.complaints() == []
 
 

@@ -38,7 +38,8 @@ _YEAR_S: Final = 31_536_000
 _HEADERS: Final = {
     "content-type": "text/html; charset=utf-8",
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; form-action 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+        "form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-frame-options": "DENY",

@@ -43,14 +43,17 @@ def start_or_verify(front: Front, granting: Granting, enrolment: Enrolment) -> P
         asked = await granting.asked(visit.actor, text)
         if await sent(enrolment, visit, text):
             return await show(replace(visit, notice="proof.sent"))
+        words = {kind: visit.form.get(kind, "") for kind in _IN_WORDS}
+        if "options" in visit.form:  # the key signs what is typed
+            options = await enrolment.assertion_options(visit.actor, text, **words)
+            return Response(options, media_type="application/json")
         if any(each.kind == "reason" for each in asked.terms.missing) and not visit.form.get("reason"):
             raise UnsaidError("unsaid.reason")
         made = await granting.issue(
             visit.actor,
             text,
             proof_of(visit) if asked.terms.factor is not None else None,
-            reason=visit.form.get("reason", ""),
-            ticket=visit.form.get("ticket", ""),
+            **words,
         )
         return front.page(visit, "granted.html", made=made, told=_told(made), return_to=back)
 

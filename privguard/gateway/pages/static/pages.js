@@ -8,6 +8,12 @@ function say(text) {
   live.className = text ? "caution" : "";
 }
 
+// What a key is asked for that signs the words of a form, too.
+async function optionsFor(form) {
+  const body = new URLSearchParams([...new FormData(form), ["options", "1"]]);
+  return (await fetch(form.action, { method: "POST", body })).json();
+}
+
 // A button that asks the browser for a key, and sends the form with its answer in the hidden input of this name.
 function serve(button, attribute, ask, name) {
   button.hidden = false;
@@ -25,7 +31,9 @@ function serve(button, attribute, ask, name) {
     say(button.dataset.waiting);
     button.disabled = true;
     try {
-      form.elements[name].value = JSON.stringify(await ask(JSON.parse(button.getAttribute(attribute))));
+      const said = "reason" in form.elements || "ticket" in form.elements;
+      const options = said ? await optionsFor(form) : JSON.parse(button.getAttribute(attribute));
+      form.elements[name].value = JSON.stringify(await ask(options));
       form.submit();
     } catch {
       say(button.dataset.failed);
