@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from privguard.asgi import PrivacyMiddleware
 from privguard.asgi.messages import ASGIApp, Message, Receive, Scope, Send
@@ -309,3 +310,22 @@ def test_s11_the_app_behind_does_not_act_by_credentials_that_were_not_judged() -
     assert seen[0][b"cookie"] == b"session=rm"
     assert b"authorization" in seen[1]  # a route that is passed through is the app's own affair
     assert core.counts
+
+
+@pytest.mark.parametrize(("target", "shared"), [("/clients/1", ("private.surname",)), ("/clients", ())])
+def test_what_is_shared_in_private_is_asked_of_records_that_are_opened(
+    target: str, shared: tuple[str, ...]
+) -> None:
+    class Zhang(Actor):
+        async def identify(self, target: object, headers: object, body: bytes) -> Principal:
+            known = await super().identify(target, headers, body)
+            return replace(known, private=lambda kind, value: (kind, value) == ("surname", RECORD["name"]))
+
+    mapped = POLICY + "anomaly: {private: {client: {surname: name, address: street}}}\n"
+    core, log = guard_core(mapped)
+    core.door = Door(identity=Zhang("rm"))
+    body = json.dumps({"items": [RECORD]}) if target == "/clients" else json.dumps({"client": RECORD})
+    answer = call(PrivacyMiddleware(canned(body.encode()), Guard(core)), "GET", target)
+    assert answer.status == 200
+    [event] = log.events
+    assert event.disclosures[0].relations == ("near", *shared)

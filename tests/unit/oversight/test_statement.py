@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from privguard.audit.record import drafts, encode, link, parse
 from privguard.audit.statement import Statement, digest
@@ -92,6 +93,12 @@ hidden = st.builds(
     mode=st.sampled_from(["enforce", "observe"]),
     purpose=st.sampled_from(["aml_case", "fraud"]),
 ) | st.builds(seen, roles=st.just(("rm", "aml")), mode=st.sampled_from(["enforce", "observe"]))
+
+
+def test_what_staff_and_client_share_in_private_is_not_told() -> None:
+    shown = replace(disclosure("a"), relations=("assigned", "private.kin"))
+    [seen_once] = told([seen(disclosures=(shown,))]).seen
+    assert seen_once.relations == ["assigned"]
 
 
 @settings(deadline=None)
