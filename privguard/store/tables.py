@@ -6,7 +6,7 @@ What a column repeats of a leaf is re-derived from the leaf's bytes by the verif
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -23,11 +23,29 @@ from sqlalchemy import (
     false,
     text,
 )
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import TypeEngine
 
 metadata: Final = MetaData()
 
 # SQLite numbers rows itself only in a column of type INTEGER, which holds 64 bits there.
 _Index = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _each(kind: type[TypeEngine[Any]], *names: str) -> list[Column[Any]]:
+    """Columns of one type, none of which may be null."""
+    return [Column(name, kind, nullable=False) for name in names]
+
+
+def _keys(kind: type[TypeEngine[Any]], *names: str) -> list[Column[Any]]:
+    """The same of a primary key."""
+    return [Column(name, kind, primary_key=True, autoincrement=False) for name in names]
+
+
+def _named(name: str, *parts: SchemaItem) -> Table:
+    """A table whose rows are found by a text: SQLite needs no number of its own for them."""
+    return Table(name, metadata, *parts, sqlite_with_rowid=False)
+
 
 event: Final = Table(
     "event",
@@ -36,51 +54,38 @@ event: Final = Table(
     Column("event_id", Text, nullable=False),
     Column("part", Integer, nullable=False),
     Column("ts_us", BigInteger, nullable=False),
-    Column("tenant", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("leaf_hash", LargeBinary, nullable=False),
-    Column("leaf", LargeBinary, nullable=False),
+    *_each(Text, "tenant", "actor", "action", "outcome"),
+    *_each(LargeBinary, "leaf_hash", "leaf"),
     UniqueConstraint("event_id", "part", name="event_id_part"),
     Index("event_actor", "tenant", "actor", "idx"),
     Index("event_ts", "ts_us", postgresql_using="brin"),
 )
 """One row a leaf; ``leaf`` is the exact bytes that were hashed."""
 
-event_subject: Final = Table(
+event_subject: Final = _named(
     "event_subject",
-    metadata,
     Column("idx", _Index, primary_key=True, autoincrement=False),
     Column("tok", Text, primary_key=True),
     Column("prev", BigInteger, nullable=False),
     Column("view", SmallInteger, nullable=False),
-    sqlite_with_rowid=False,
 )
 """A client in a leaf: ``prev`` is the index of the client's entry before, ``view`` the strongest seen."""
 
-subject_head: Final = Table(
+subject_head: Final = _named(
     "subject_head",
-    metadata,
     Column("tok", Text, primary_key=True),
-    Column("count", BigInteger, nullable=False),
-    Column("last_idx", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    *_each(BigInteger, "count", "last_idx"),
 )
 """Where a client's chain of entries ends: "who saw this client" goes from here through ``prev``."""
 
-subject: Final = Table(
+subject: Final = _named(
     "subject",
-    metadata,
     Column("ref_hmac", Text, primary_key=True),
     Column("tok", Text, nullable=False, unique=True),
-    Column("tenant", Text, nullable=False),
-    Column("wrapped_dek", Text, nullable=False),
-    Column("ref", Text, nullable=False),
+    *_each(Text, "tenant", "wrapped_dek", "ref"),
     Column("kek_version", Integer, nullable=False),
     Column("hold", Boolean, nullable=False, server_default=false()),
     Column("destroyed_at", BigInteger),
-    sqlite_with_rowid=False,
 )
 """A client's data key, wrapped; ``ref`` is the client's kind and id, sealed under it."""
 
@@ -97,8 +102,7 @@ tile: Final = Table(
     metadata,
     Column("level", SmallInteger, primary_key=True, autoincrement=False),
     Column("n", BigInteger, primary_key=True, autoincrement=False),
-    Column("data", LargeBinary, nullable=False),
-    Column("root", LargeBinary, nullable=False),
+    *_each(LargeBinary, "data", "root"),
 )
 """Full tiles (8192 bytes); ``root`` is the tile's entry in the level above."""
 
@@ -107,8 +111,7 @@ tree_state: Final = Table(
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column("size", BigInteger, nullable=False),
-    Column("edge", LargeBinary, nullable=False),
-    Column("root", LargeBinary, nullable=False),
+    *_each(LargeBinary, "edge", "root"),
     Column("epoch", Integer, nullable=False),
     Column("erasures", BigInteger, nullable=False),
     Column("floor", BigInteger, nullable=False, server_default="0"),
@@ -150,53 +153,38 @@ map_page: Final = Table(
 )
 """Pages of the map from clients to their heads (``audit.verifiable_map``): 64 hashes under a prefix."""
 
-keyset_seen: Final = Table(
+keyset_seen: Final = _named(
     "keyset_seen",
-    metadata,
     Column("process", Text, primary_key=True),
-    Column("newest", BigInteger, nullable=False),
-    Column("at_us", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
+    *_each(BigInteger, "newest", "at_us"),
 )
 """The newest version of the wrapping key that each running gateway process knows, and when it said so."""
 
-staff: Final = Table(
+staff: Final = _named(
     "staff",
-    metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
+    *_keys(Text, "tenant", "id"),
     Column("version", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
-    sqlite_with_rowid=False,
 )
 """The staff directory; ``record`` (``identity.directory.Staff``) is sealed, for it names clients."""
 
-lookup: Final = Table(
+lookup: Final = _named(
     "lookup",
-    metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("actor", Text, primary_key=True),
+    *_keys(Text, "tenant", "actor"),
     Column("hour", BigInteger, primary_key=True, autoincrement=False),
     Column("taken", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 """How many exact look-ups by masked fields an actor made in an hour since the epoch (M01)."""
 
-factor: Final = Table(
+factor: Final = _named(
     "factor",
-    metadata,
     Column("id", Text, primary_key=True),
-    Column("tenant", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("data", Text, nullable=False),
+    *_each(Text, "tenant", "actor", "kind", "state", "data"),
     Column("created_us", BigInteger, nullable=False),
     Column("fails", Integer, nullable=False, server_default="0"),
     Column("locked_us", BigInteger, nullable=False, server_default="0"),
     Column("last_step", BigInteger, nullable=False, server_default="-1"),
     Index("factor_actor", "tenant", "actor"),
-    sqlite_with_rowid=False,
 )
 """A second factor. ``data`` (``stepup.factor``) is sealed; ``state`` is pending or active.
 
@@ -204,53 +192,39 @@ factor: Final = Table(
 ``last_step``: the last time step of a TOTP, or the counter of a WebAuthn key, that was accepted.
 """
 
-recovery_code: Final = Table(
+recovery_code: Final = _named(
     "recovery_code",
-    metadata,
-    Column("factor", Text, primary_key=True),
-    Column("mark", Text, primary_key=True),
-    sqlite_with_rowid=False,
+    *_keys(Text, "factor", "mark"),
 )
 """Recovery codes that are left, one row each, as a keyed hash; one that was used is gone."""
 
-sent_code: Final = Table(
+sent_code: Final = _named(
     "sent_code",
-    metadata,
     Column("factor", Text, primary_key=True),
     Column("mark", Text, nullable=False),
     Column("until_us", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
 )
 """The code that was sent last to each address, as a keyed hash over it and the challenge it is for."""
 
-spent_challenge: Final = Table(
+spent_challenge: Final = _named(
     "spent_challenge",
-    metadata,
     Column("nonce", Text, primary_key=True),
     Column("until_us", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
 )
 """Challenges that were met: none is met twice."""
 
-access_grant: Final = Table(
+access_grant: Final = _named(
     "access_grant",
-    metadata,
     Column("mark", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    Column("tenant", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("session", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("reads_left", Integer, nullable=False),
-    Column("ttl", Integer, nullable=False),
-    Column("issued_us", BigInteger, nullable=False),
-    Column("until_us", BigInteger, nullable=False),
+    *_each(Text, "tenant", "actor", "session", "scope"),
+    *_each(Integer, "reads_left", "ttl"),
+    *_each(BigInteger, "issued_us", "until_us"),
     Column("approvers", Text, nullable=False, server_default=""),
     Column("approver", Text),
     Column("refused", Boolean, nullable=False, server_default=false()),
     Column("revoked_us", BigInteger),
     Index("access_grant_actor", "tenant", "actor"),
-    sqlite_with_rowid=False,
 )
 """Grants. ``mark`` is the hash of the secret its holder has; ``scope`` (``stepup.grant.Scope``) is sealed.
 
@@ -258,38 +232,27 @@ access_grant: Final = Table(
 somebody may take to.
 """
 
-grant_quota: Final = Table(
+grant_quota: Final = _named(
     "grant_quota",
-    metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("actor", Text, primary_key=True),
-    Column("rule", Text, primary_key=True),
+    *_keys(Text, "tenant", "actor", "rule"),
     Column("slot", BigInteger, primary_key=True, autoincrement=False),
     Column("taken", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 """How many grants an actor had under a rule in a span of time since the epoch."""
 
-review: Final = Table(
+review: Final = _named(
     "review",
-    metadata,
     Column("name", Text, primary_key=True),
-    Column("tenant", Text, nullable=False),
-    Column("actor", Text, nullable=False),
+    *_each(Text, "tenant", "actor"),
     Column("due_us", BigInteger, nullable=False),
     Column("done_us", BigInteger),
-    sqlite_with_rowid=False,
 )
 """Grants of those who broke the glass, each to be looked at afterwards."""
 
-client_seen: Final = Table(
+client_seen: Final = _named(
     "client_seen",
-    metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("actor", Text, primary_key=True),
-    Column("span", Text, primary_key=True),
+    *_keys(Text, "tenant", "actor", "span"),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("mark", Text, primary_key=True),
-    sqlite_with_rowid=False,
 )
 """Which clients an actor was shown in the present hour and day: ``mark`` is a keyed hash of the client."""

@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0015"
 down_revision = "0005"
-branch_labels = None
-depends_on = None
 
 FUNCTION = """CREATE FUNCTION keep_kek_floor() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 IF new.kek_floor < old.kek_floor THEN
