@@ -22,9 +22,9 @@ class Said:
     stderr: bytes
 
 
-def privguard(*arguments: object) -> Said:
-    """Runs a command as ``privguard.cli.main`` does."""
-    result = CliRunner().invoke(cli, list(map(str, arguments)), prog_name="privguard")
+def privguard(*arguments: object, typed: str = "") -> Said:
+    """Runs a command as ``privguard.cli.main`` does; ``typed`` answers what it asks."""
+    result = CliRunner().invoke(cli, list(map(str, arguments)), typed, prog_name="privguard")
     if isinstance(result.exception, PrivguardError):
         return Said(1, result.stdout_bytes, result.stderr_bytes + f"Error: {result.exception}\n".encode())
     if result.exception is not None and not isinstance(result.exception, SystemExit):

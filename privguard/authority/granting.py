@@ -246,7 +246,9 @@ class Granting:
             self._tell(asked.approvers, f"{actor.id} asks for a grant: request {grant.name} {_WAITS}")
         return Issued(secret, grant.name, waits, seconds, asked.reads, scope.fields)
 
-    async def request(self, by: Principal, scope: Scope) -> str:
+    async def request(
+        self, by: Principal, scope: Scope, proof: Proof | None = None, account: str = ""
+    ) -> str:
         """Asks for what a second person has to approve of ``scope.purpose``; the request's name.
 
         Who asked for it already has the same request.
@@ -255,12 +257,16 @@ class Granting:
             scope: with ``action`` RESET, that the factors ``fields`` be removed, all of them where it names
                 none; with EXCUSE, that the cause ``fields`` count as expected for ``ticket`` days.
 
+            proof: of who asks, where no session says who they are: at the command line, by ``account`` there.
+
         Raises:
             AccessDeniedError: there is nobody who could approve it.
+            FactorRefusedError: the proof does not hold.
         """
         role = self._approver[scope.action]
         if not role:
             raise AccessDeniedError(_NOBODY[scope.action])
+        proven = await self._prover.prove(by, proof, bytes(32), None) if proof is not None else None
         now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
         for each in await self._core.within(self._grants.waiting, by.tenant, now):
             if each.scope == scope:
@@ -279,6 +285,8 @@ class Granting:
         action = f"stepup:{_KINDS[scope.action]}:request"
         whom = self._excuse(scope) if scope.action == EXCUSE else {"for": scope.purpose}
         about = {"grant": grant.name, **whom}
+        if proven is not None:
+            claim, about = together(proven.take, claim), {**about, **proven.evidence, "account": account}
         await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
         what = f"a reset of the factors of {scope.purpose}" if scope.action == RESET else "an excuse"
         self._tell({role}, f"{by.id} asks for {what}: request {grant.name} {_WAITS}")

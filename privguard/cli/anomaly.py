@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from msgspec.structs import replace
 
 from privguard.cli.evaluation import evaluate
-from privguard.cli.options import acted, config_option, json_option, say, settings_of, tenant_option, trail_of
-
-if TYPE_CHECKING:
-    from privguard.bootstrap import Authority
-    from privguard.model import Principal
+from privguard.cli.options import (
+    as_option,
+    asked,
+    config_option,
+    json_option,
+    say,
+    settings_of,
+    tenant_option,
+    trail_of,
+)
 
 
 _EXCUSABLE = (
@@ -113,20 +116,16 @@ def judge(config: Path, tenant: str, entry: str, verdict: str, note: str) -> Non
 )
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 90), help="For how long.")
 @click.option("--reason", required=True, help="Why it is expected, for who approves it.")
+@as_option
 @tenant_option
 @config_option
 @json_option
 def excuse(
-    config: Path, as_json: bool, tenant: str, staff_id: str, cause: str, days: int, reason: str
+    config: Path, as_json: bool, tenant: str, staff_id: str, cause: str, days: int, reason: str, by: str
 ) -> None:
     """Ask that CAUSE count as expected of STAFF for a while; who has [anomaly] excuse_role approves it."""
-
-    def ask(authority: Authority, who: Principal) -> Coroutine[Any, Any, str]:
-        scope = authority.enrolment.scope(replace(who, tenant=tenant), "excuse")
-        asked = replace(scope, purpose=staff_id, fields=(cause,), ticket=str(days), reason=reason)
-        return authority.granting.request(who, asked)
-
-    name = acted(config, ask)
+    said = {"purpose": staff_id, "fields": (cause,), "ticket": str(days), "reason": reason}
+    name = asked(config, by, tenant, lambda own: replace(own, **said), "excuse")
     say(as_json, {"request": name}, f"request {name} waits an hour for whoever may approve it")
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 from msgspec.structs import replace
 
-from privguard.cli.options import acted, config_option, json_option, say, tenant_option
+from privguard.cli.options import acted, as_option, asked, config_option, json_option, say, tenant_option
 from privguard.model import Principal
-
-if TYPE_CHECKING:
-    from privguard.bootstrap import Authority
-
 
 staff_argument = click.argument("staff_id", metavar="STAFF")
 
@@ -65,15 +59,11 @@ def list_(config: Path, as_json: bool, staff_id: str, tenant: str) -> None:
 @factor.command()
 @staff_argument
 @click.option("--factor", "only", multiple=True, help="Only this one, by its id; may repeat.")
+@as_option
 @tenant_option
 @config_option
 @json_option
-def reset(config: Path, as_json: bool, staff_id: str, tenant: str, only: tuple[str, ...]) -> None:
+def reset(config: Path, as_json: bool, staff_id: str, tenant: str, only: tuple[str, ...], by: str) -> None:
     """Ask that somebody's factors be removed; who has [stepup] reset_role approves it."""
-
-    def ask(authority: Authority, who: Principal) -> Coroutine[Any, Any, str]:
-        scope = authority.enrolment.scope(replace(who, tenant=tenant), "reset")
-        return authority.granting.request(who, replace(scope, purpose=staff_id, fields=only))
-
-    name = acted(config, ask)
+    name = asked(config, by, tenant, lambda own: replace(own, purpose=staff_id, fields=only), "reset")
     say(as_json, {"request": name}, f"request {name} waits an hour for whoever may approve it")

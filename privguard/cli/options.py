@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from privguard.config import Settings
     from privguard.model import Principal
     from privguard.oversight.trail import Trail
+    from privguard.stepup.grant import Scope
 
 T = TypeVar("T")
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -40,6 +41,11 @@ kind_option = click.option(
 )
 language_option = click.option(
     "--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="The language."
+)
+
+
+as_option = click.option(
+    "--as", "by", required=True, metavar="STAFF", help="Who asks; they type a code of their own phone."
 )
 
 
@@ -78,6 +84,28 @@ def trail_of(config: Path) -> AbstractContextManager[Trail]:
     from privguard.bootstrap import open_trail
 
     return open_trail(settings_of(config), system_account())
+
+
+def asked(config: Path, by: str, tenant: str, about: Callable[[Scope], Scope], action: str) -> str:
+    """The name of a request that a second person has to approve.
+
+    An account of this machine is nobody that an approver could be compared with: so who asks is a member of
+    staff, and proves it.
+
+    Args:
+        about: completes the scope of the action.
+    """
+    from privguard.model import Principal
+    from privguard.stepup.factor import Proof
+
+    code = click.prompt(f"Code on the phone of {by}", hide_input=True, err=True)
+
+    def ask(authority: Authority, account: Principal) -> Coroutine[Any, Any, str]:
+        who = Principal(by, tenant=tenant)
+        scope = about(authority.enrolment.scope(who, action))
+        return authority.granting.request(who, scope, Proof("totp", code=code), account.id)
+
+    return acted(config, ask)
 
 
 def acted(config: Path, act: Callable[[Authority, Principal], Coroutine[Any, Any, T]]) -> T:

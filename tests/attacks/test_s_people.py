@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from privguard.errors import FactorRefusedError
+from privguard.machine import system_account
 from privguard.stepup.webauthn import Assertion, check_approved, check_evidence
 from tests.attacks.stepup import API, ORIGIN, KeyHolder, Person
 from tests.authenticator import PRESENT, Authenticator
@@ -326,23 +327,34 @@ def test_a_code_that_is_sent_is_good_for_its_challenge_once(
 
 
 def test_s15_factors_are_reset_by_two_people(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
-    compliance = staff["comp.he"]
+    compliance, manager = staff["comp.he"], staff["mgr.chen"]
     compliance.minutes_later()
+    manager.minutes_later()
     lost = KeyHolder(guarded, "rm.wang").sign_in()
     lost.enrol()
-    one = ("factor", "reset", "rm.wang", "--json", "--config", guarded.config)
-    assert isinstance(lost, KeyHolder)
+    one = ("factor", "reset", "rm.wang", "--as", "mgr.chen", "--json", "--config", guarded.config)
     lost.minutes_later()
     lost.enrol_key()
-    begun = privguard(*one, "--factor", lost.factor)
+    denied = privguard(*one, typed=manager.wrong())
+    assert (denied.returncode, b"Try again with a fresh code" in denied.stderr) == (1, True), denied
+    manager.minutes_later()
+    begun = privguard(*one, "--factor", lost.factor, typed=manager.code())
+    assert manager.code() not in begun.stderr.decode()
     compliance.minutes_later()
     assert decide(compliance, json.loads(begun.stdout)["request"], approve=True).status == 200
     [kept] = lost.ask("GET", f"{API}factors").json()["factors"]
     assert kept["kind"] == "webauthn"
     compliance.minutes_later()
-    said = privguard(*one)
+    mine = privguard(*(each if each != "mgr.chen" else "comp.he" for each in one), typed=compliance.code())
+    own = json.loads(mine.stdout)["request"]
+    assert decide(compliance, own, approve=True).status == 403  # who asked is not a second person
+    compliance.minutes_later()
+    manager.minutes_later()
+    said = privguard(*one, typed=manager.code())
     assert said.returncode == 0, said
     name = json.loads(said.stdout)["request"]
+    [asked] = [leaf for leaf in guarded.leaves() if leaf.get("about", {}).get("grant") == name]
+    assert (asked["actor"], asked["about"]["account"]) == ("mgr.chen", system_account())
     assert told_of(guarded, name) == ["compliance"]
     assert len(lost.ask("GET", f"{API}factors").json()["factors"]) == 1  # asked for, not done
     assert decide(lost, name, approve=True).status == 403

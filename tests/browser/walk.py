@@ -80,7 +80,9 @@ def decisions(tab: Tab, lead: Visitor, lang: str, asker: KeyHolder) -> Iterator[
     challenge = asker.ask("GET", "/clients/1", **CASE).json()["challenge_id"]
     waits = asker.meet_by_key(challenge)
     assert waits.status == 202, waits
-    said = privguard("factor", "reset", "rm.wang", "--config", lead.gateway.config)
+    asker.minutes_later()
+    reset = ("factor", "reset", "rm.wang", "--as", asker.name, "--config", lead.gateway.config)
+    said = privguard(*reset, typed=asker.code())
     assert said.returncode == 0, said
     tab.go(at(lead, f"{STEPUP}approvals?lang={lang}"))
     yield "approvals"

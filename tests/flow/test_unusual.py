@@ -306,7 +306,7 @@ def is_excused(manager: Person, watched: Gateway) -> None:
     refused = manager.ask("GET", "/clients/1")
     assert refused.status == 401
     for cause in sorted({why[0] for why in risk(manager, refused)["why"]} | {"views", "new"}):
-        agree(watched, cause)
+        agree(manager, watched, cause)
     until = time.monotonic() + 20
     while (answer := manager.ask("GET", "/clients/1")).status != 200:
         for why in risk(manager, answer)["why"]:
@@ -315,9 +315,10 @@ def is_excused(manager: Person, watched: Gateway) -> None:
         time.sleep(0.3)
 
 
-def agree(watched: Gateway, cause: str) -> None:
-    ask_for = ("anomaly", "excuse", "mgr.chen", cause, "--reason", "a campaign", "--json")
-    said = privguard(*ask_for, "--config", watched.config)
+def agree(manager: Person, watched: Gateway, cause: str) -> None:
+    manager.minutes_later()
+    ask_for = ("anomaly", "excuse", "mgr.chen", cause, "--reason", "a campaign", "--as", "mgr.chen", "--json")
+    said = privguard(*ask_for, "--config", watched.config, typed=manager.code())
     assert said.returncode == 0, said
     name = json.loads(said.stdout)["request"]
     compliance = Person(watched, "comp.he").sign_in()
