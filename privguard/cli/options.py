@@ -98,6 +98,7 @@ def asked(config: Path, by: str, tenant: str, about: Callable[[Scope], Scope], a
     from privguard.model import Principal
     from privguard.stepup.factor import Proof
 
+    settings_of(config)  # what is wrong with it is said before anything is typed
     code = click.prompt(f"Code on the phone of {by}", hide_input=True, err=True)
 
     def ask(authority: Authority, account: Principal) -> Coroutine[Any, Any, str]:
