@@ -20,7 +20,6 @@ from privguard.cli.options import (
     trail_of,
 )
 
-
 _EXCUSABLE = (
     *("views", "new", "clear", "unrelated", "odd-hours", "refused", "distance"),
     *("surname", "employer", "address", "kin", "hour", "place"),
