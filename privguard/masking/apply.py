@@ -286,11 +286,11 @@ def _around(envelope: Envelope, record: Any) -> tuple[tuple[_Around, ...], msgsp
 
 def _strict(body: bytes) -> bytes:
     """The body without space around it, if it is UTF-8: the parser does not look into what it drops (M09)."""
-    if not body.isascii():
+    if len(body) <= _CHUNK:
+        body.decode()
+    elif not body.isascii():  # chunk by chunk: the text of a large body is slow to allocate
         decode = getincrementaldecoder("utf-8")().decode
-        for at in range(
-            0, len(body), _CHUNK
-        ):  # what is decoded is let go of: a large piece costs twice as much
+        for at in range(0, len(body), _CHUNK):
             decode(body[at : at + _CHUNK])
         decode(b"", final=True)
     return body.strip(_SPACE)

@@ -39,12 +39,17 @@ class Program:
         ]
         self._type = msgspec.defstruct("Masked", fields, gc=False, omit_defaults=True)
         self._tasks = [(at, _task(slot, child)) for at, slot, child in used]
+        self._raws = [at for at, slot, child in used if slot.kind is Kind.RAW and isinstance(child, Clear)]
         self._visible = [(slot.attr, child) for _, slot, child in used if child is not HIDDEN]
 
     def run(self, columns: Sequence[Column], count: int, walk: Walk) -> list[Row]:
         """As many rows, as they leave."""
         if not count or not self._tasks:
             return [self._type() for _ in range(count)]
+        if self._raws and _held(chain.from_iterable([columns[at] for at in self._raws])):
+            columns = list(columns)
+            for at in self._raws:
+                columns[at] = [_scalar(value, EMPTY if walk.hide is UNSET else None) for value in columns[at]]
         return list(map(self._type, *[task(columns[at], walk) for at, task in self._tasks]))
 
     def shows(self, row: Row) -> bool:
@@ -68,9 +73,7 @@ def _task(slot: Slot, shown: Shown) -> Task:
     match slot.kind, shown:
         case _, shown if shown is HIDDEN:
             return lambda column, _walk: repeat(None, len(column))
-        case Kind.RAW, Clear(index):
-            return _clear_raws(index)
-        case ((Kind.TYPED | Kind.READ), Clear(index)):
+        case ((Kind.RAW | Kind.TYPED | Kind.READ), Clear(index)):
             return _keep(index, _default(slot, shown))
         case Kind.TYPED, Masking(index, operator):
             return _mask(index, operator)
@@ -136,18 +139,6 @@ def _hidden(column: Column, masked: Column) -> list[Any]:
     """The masks, with null for what could not be masked."""
     pairs = zip(column, masked, strict=True)
     return [None if mask is UNSET and value is not UNSET else mask for value, mask in pairs]
-
-
-def _clear_raws(index: int) -> Task:
-    def task(column: Column, walk: Walk) -> Column:
-        if _held(column):
-            column = [_scalar(value, walk.hide) for value in column]
-            _note(index, [EMPTY if value is UNSET else value for value in column], EMPTY, walk)
-        else:
-            _note(index, column, EMPTY, walk)
-        return column
-
-    return task
 
 
 def _held(raws: Iterable[Any]) -> bool:

@@ -53,27 +53,28 @@ class Form:
             text = self._tidy(text) if self._tidy is not None else ""
             if not self._whole.fullmatch(text):
                 return FULL
-        return self._sewn([text])[0]
+        last = self._last
+        back = len(text) - last if isinstance(last, int) else text.index(last)
+        return f"{text[: self._first]}{self._seam}{text[back:]}"
 
     def many(self, values: Sequence[str]) -> list[str] | None:
         """The masks of many texts at once; None where one of them does not have the form as it stands."""
         lines = "\n".join((*values, ""))
         if lines.count("\n") > len(values):  # a value of several lines could pass for several values
             return None
-        return self._sewn(values) if self._lines.fullmatch(lines) else None
-
-    def _sewn(self, values: Sequence[str]) -> list[str]:
-        first, seam = self._first, self._seam
-        if isinstance(self._last, int):
-            return ends(values, first, self._last, seam)
-        parts = "\n".join(values).replace(self._last, f"\n{self._last}").split("\n")
+        if not self._lines.fullmatch(lines):
+            return None
+        first, last, seam = self._first, self._last, self._seam
+        if isinstance(last, int):
+            return ends(values, first, last, seam)
+        parts = lines[:-1].replace(last, f"\n{last}").split("\n")
         pairs = zip(parts[::2], parts[1::2], strict=True)
         return [f"{front[:first]}{seam}{back}" for front, back in pairs]
 
 
 def ends(values: Sequence[str], first: int, last: int, seam: str) -> list[str]:
     """The first and last characters of each value around a seam."""
-    if len(values) > FEW:
+    if len(values) > FEW and "\n" not in seam:
         lines, width = "\n".join((*values, "")), len(values[0]) + 1
         breaks = "\n" * len(values)
         if lines.isascii() and lines[width - 1 :: width] == breaks and lines.count("\n") == len(values):
