@@ -8,8 +8,8 @@ which has only the fields that leave, in the policy's order. What a column canno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice, repeat
-from typing import Any, TypeAlias
+from itertools import chain, islice
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -20,7 +20,8 @@ from privguard.masking.structs import EMPTY, Column, Kind, Layout, Row, Slot, tu
 from privguard.masking.walk import CONTAINERS, Walk, first_byte, stands
 from privguard.model import MISSING
 
-Task: TypeAlias = Callable[[Column, Walk], Iterable[Any]]
+Task: TypeAlias = Callable[[Column, Walk], Column]
+_SCALAR: Final = (Kind.RAW, Kind.TYPED, Kind.READ)
 
 
 class Program:
@@ -38,19 +39,39 @@ class Program:
             for _, slot, child in used
         ]
         self._type = msgspec.defstruct("Masked", fields, gc=False, omit_defaults=True)
-        self._tasks = [(at, _task(slot, child)) for at, slot, child in used]
+        self._ats = [at for at, _, _ in used]
         self._raws = [at for at, slot, child in used if slot.kind is Kind.RAW and isinstance(child, Clear)]
+        self._scalars = list[tuple[int, int, Any, Task | None]]()
+        """Place, field, what stands where there is none, and what is done to it if anything is."""
+        self._others = list[tuple[int, Task]]()
+        for place, (_, slot, child) in enumerate(used):
+            if isinstance(child, Clear) and slot.kind in _SCALAR:
+                self._scalars.append((place, child.index, _default(slot, child), None))
+            elif isinstance(child, Masking) and slot.kind in (Kind.TYPED, Kind.READ):
+                mask = _mask(child.operator, missing=slot.kind is Kind.READ)
+                self._scalars.append((place, child.index, UNSET, mask))
+            else:
+                self._others.append((place, _task(slot, child)))
         self._visible = [(slot.attr, child) for _, slot, child in used if child is not HIDDEN]
 
     def run(self, columns: Sequence[Column], count: int, walk: Walk) -> list[Row]:
         """As many rows, as they leave."""
-        if not count or not self._tasks:
+        if not count or not self._ats:
             return [self._type() for _ in range(count)]
         if self._raws and _held(chain.from_iterable([columns[at] for at in self._raws])):
             columns = list(columns)
             for at in self._raws:
                 columns[at] = [_scalar(value, EMPTY if walk.hide is UNSET else None) for value in columns[at]]
-        return list(map(self._type, *[task(columns[at], walk) for at, task in self._tasks]))
+        out = [columns[at] for at in self._ats]
+        for place, index, absent, task in self._scalars:
+            column = columns[self._ats[place]]
+            if task is not None:
+                out[place] = column = task(column, walk)
+            if index not in walk.present and (column[0] is not absent or _any(column, absent)):
+                walk.present.add(index)
+        for place, other in self._others:
+            out[place] = other(columns[self._ats[place]], walk)
+        return list(map(self._type, *out))
 
     def shows(self, row: Row) -> bool:
         """Whether a masked row holds anything of the upstream's."""
@@ -72,13 +93,7 @@ def _task(slot: Slot, shown: Shown) -> Task:
     """What is to be done to one column."""
     match slot.kind, shown:
         case _, shown if shown is HIDDEN:
-            return lambda column, _walk: repeat(None, len(column))
-        case ((Kind.RAW | Kind.TYPED | Kind.READ), Clear(index)):
-            return _keep(index, _default(slot, shown))
-        case Kind.TYPED, Masking(index, operator):
-            return _mask(index, operator)
-        case Kind.READ, Masking(index, operator):
-            return _mask_read(index, operator)
+            return lambda column, _walk: [None] * len(column)
         case Kind.RAWS, Array(Clear(index)):
             return _clear_lists(index)
         case ((Kind.TYPEDS | Kind.READ), Array(Clear(index))):
@@ -96,41 +111,24 @@ def _task(slot: Slot, shown: Shown) -> Task:
     ]
 
 
+def _any(column: Column, absent: Any) -> bool:
+    return any(value is not absent for value in column)
+
+
 def _note(index: int, column: Column, absent: Any, walk: Walk) -> None:
     """Notes the field as present if any of its values is not ``absent``."""
-    if index in walk.present or not column:
-        return
-    if column[0] is not absent or any(value is not absent for value in column):
+    if index not in walk.present and _any(column, absent):
         walk.present.add(index)
 
 
-def _keep(index: int, absent: Any) -> Task:
+def _mask(operator: Operator, *, missing: bool) -> Task:
     def task(column: Column, walk: Walk) -> Column:
-        _note(index, column, absent, walk)
-        return column
-
-    return task
-
-
-def _mask(index: int, operator: Operator) -> Task:
-    def task(column: Column, walk: Walk) -> Column:
-        masked = operator.column(column)
-        if walk.hide is None:
-            masked = _hidden(column, masked)
-        _note(index, masked, UNSET, walk)
-        return masked
-
-    return task
-
-
-def _mask_read(index: int, operator: Operator) -> Task:
-    def task(column: Column, walk: Walk) -> Column:
-        values = [UNSET if value is MISSING else value for value in column]
-        masked = [operator.of(value) for value in values]
-        if walk.hide is None:
-            masked = _hidden(values, masked)
-        _note(index, masked, UNSET, walk)
-        return masked
+        if missing:
+            column = [UNSET if value is MISSING else value for value in column]
+            masked = [operator.of(value) for value in column]
+        else:
+            masked = operator.column(column)
+        return _hidden(column, masked) if walk.hide is None else masked
 
     return task
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -30,6 +31,9 @@ class Offers(Struct, frozen=True):
     missing: tuple[Obligation, ...] = ()
     rules: tuple[str, ...] = ()
     clients: tuple[SubjectRef, ...] = ()
+
+
+NO_OFFERS: Final = Offers()
 
 
 class _Group(Struct):
@@ -66,7 +70,7 @@ class Ledger:
         return tuple(
             Disclosure(
                 resource=group.shape.name,
-                fields=tuple(group.fields[index] for index in sorted(group.present)),
+                fields=tuple(map(group.fields.__getitem__, sorted(group.present))),
                 subjects=tuple([SubjectRef(group.shape.kind, each) for each in group.ids]),
                 rules=ruling.rules,
                 relations=ruling.relations,
@@ -77,6 +81,8 @@ class Ledger:
     def offers(self, shape: ResourceShape) -> Offers:
         """What could be had of this resource's records; those inside are asked for by themselves."""
         groups = {r: g for r, g in self._groups.items() if r.offered and g.shape.name == shape.name}
+        if not groups:
+            return NO_OFFERS
         return Offers(
             fields=tuple(dict.fromkeys(path for ruling in groups for path in ruling.offered)),
             missing=tuple(dict.fromkeys(each for ruling in groups for each in ruling.missing)),

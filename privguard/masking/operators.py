@@ -90,7 +90,11 @@ class Operator(Struct, frozen=True):
                 masked = None
             if masked is not None:
                 return masked
-        return [value if value is None or value is UNSET else self.kept(value) for value in values]
+        one = self.one
+        try:
+            return [value if value is None or value is UNSET else one(value) for value in values]
+        except Exception:  # noqa: BLE001  # as above
+            return [value if value is None or value is UNSET else self.kept(value) for value in values]
 
     def kept(self, value: Any) -> Any:
         """The masked value of an accepted type; UNSET where the operator fails."""
