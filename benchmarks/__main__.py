@@ -1,6 +1,7 @@
 """`python -m benchmarks [--quick] [--full] [names…]`: measure side by side, write results.json.
 
-A run of some keeps the rows of the others. Only a full run of everything replaces README's table.
+A run of some keeps the rows of the others, and README's table says of each when it was measured; a quick run
+does not write there.
 """
 
 import argparse
@@ -56,12 +57,13 @@ def main() -> int:
     if "growth" in (args.names or benches):
         print(f"\n{growth.table(measured.rows)}")
     file = ROOT / "benchmarks/results.json"
-    results.write_json(results.merged(measured, file) if args.names else measured, file)
+    merged = results.merged(measured, file) if args.names else measured
+    results.write_json(merged, file)
     print(f"\n{results.table(measured)}\n\nbenchmarks/results.json written")
-    if args.quick or args.names:
-        print("README.md keeps its table: only a full run of everything replaces it")
+    if args.quick:
+        print("README.md keeps its table: no quick run replaces it")
     else:
-        print(results.write_readme(measured, ROOT / "README.md"))
+        print(results.write_readme(merged, ROOT / "README.md"))
     return 0
 
 

@@ -10,6 +10,14 @@ from pathlib import Path
 import msgspec
 
 _START, _END = "<!-- bench:start -->", "<!-- bench:end -->"
+_SHOWN = (
+    *("throughput: privguard", "p99: privguard", "peak memory: privguard", "start-up: privguard"),
+    *("plan look-up", "decode + mask", "who asks", "risk", "TOTP", "clear under a grant", "rewrap"),
+    *("128 in flight: append", "128 in flight: p99", "1 in flight: p50", "1,000,000 events: verify"),
+    *("10,000,000 events: first page of 10,000", "10,000,000 events: inclusion", "look back, 20,000,000"),
+)
+"""Parts of the names of rows that README shows; ``results.json`` has all."""
+_OTHERS = ("raw insert", "1 caller,")
 
 
 class Row(msgspec.Struct):
@@ -76,14 +84,16 @@ def machine(quick: bool) -> dict[str, str | int | float]:
 
 
 def merged(fresh: Results, path: Path) -> Results:
-    """What a file holds of the last full run, with the rows of a later one, which say when that was."""
+    """What a file holds, with the rows of a later run in place of those of before; each says when it was."""
     if not path.exists():
         return fresh
     kept, names = msgspec.json.decode(path.read_bytes(), type=Results), {each.name for each in fresh.rows}
     when = f"{fresh.machine['date']}, {fresh.machine['mode']}, load {fresh.machine['load_before']} before"
     for each in fresh.rows:
         each.note = each.note or when
-    return Results(kept.machine, [each for each in kept.rows if each.name not in names] + fresh.rows)
+    for each in kept.rows:
+        each.note = each.note or str(kept.machine["date"])
+    return Results(fresh.machine, [each for each in kept.rows if each.name not in names] + fresh.rows)
 
 
 def write_json(results: Results, path: Path) -> None:
@@ -103,33 +113,40 @@ def write_readme(results: Results, path: Path) -> str:
 
 
 def table(results: Results) -> str:
-    """The rows as Markdown, under a line that names the machine."""
+    """What README shows of the rows, as Markdown, under a line that names the machine."""
     of = results.machine
     where = f"{of['cores']} cores of {of['cpu']}, {of['memory_gb']} GB, Python {of['python']}"
-    lines = [
-        f"Measured {of['date']}, all processes on one machine: {where}.",
-        "The median of the runs; ratios are taken within each round, and their median is shown.",
-        "",
-        "| What | Median | Unit | Min – max | Runs | Ratio |",
-        "| --- | ---: | --- | --- | ---: | --- |",
-        *(_line(entry) for entry in results.rows if _on_first_page(entry)),
-    ]
-    return "\n".join(lines)
+    shown: dict[str, list[Row]] = {}
+    for each in results.rows:
+        if any(part in each.name for part in _SHOWN) and not any(part in each.name for part in _OTHERS):
+            shown.setdefault(each.name, []).append(each)
+    return "\n".join(
+        [
+            f"All processes on one machine: {where}.",
+            "Medians; ratios are taken within each round: their median, the least and the greatest.",
+            "",
+            "| What | Median | Min – max | Runs | Beside it in the same rounds | When |",
+            "| --- | ---: | ---: | ---: | --- | --- |",
+            *(_line(name, rows, str(of["date"])) for name, rows in shown.items()),
+        ]
+    )
 
 
-def _on_first_page(entry: Row) -> bool:
-    """The gateway's own rows and the stages; `results.json` has the others'."""
-    compared = entry.ratio is not None or not entry.against
-    ours = ": " not in entry.name or "privguard" in entry.name
-    return compared and ours and entry.against != "upstream alone"
+def _line(name: str, rows: Sequence[Row], date: str) -> str:
+    first, what = rows[0], name.replace(": privguard", "").replace(": append", ", append")
+    when = first.note[:10] if first.note[:2] == "20" else date[:10]
+    if first.median is None:
+        return f"| {what} | not measured: {first.note} | | 0 | | |"
+    beside = ", ".join(
+        _ratio(each) for each in rows if each.ratio is not None and each.against != "upstream alone"
+    )
+    spread = f"{_plain(first.min)} – {_plain(first.max)}"
+    return f"| {what} | {_plain(first.median)} {first.unit} | {spread} | {first.runs} | {beside} | {when} |"
 
 
-def _line(entry: Row) -> str:
-    if entry.median is None:
-        return f"| {entry.name} | – | {entry.unit} | not measured: {entry.note} | 0 | |"
-    ratio = f"{_plain(entry.ratio)} × {entry.against}" if entry.against else ""
-    spread = f"{_plain(entry.min)} – {_plain(entry.max)}"
-    return f"| {entry.name} | {_plain(entry.median)} | {entry.unit} | {spread} | {entry.runs} | {ratio} |"
+def _ratio(each: Row) -> str:
+    spread = f" ({_plain(min(each.ratios))} – {_plain(max(each.ratios))})" if each.ratios else ""
+    return f"{_plain(each.ratio)}{spread} × {each.against}"
 
 
 def _plain(number: float | None) -> str:
