@@ -19,7 +19,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from operator import ge, gt, le, lt
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -36,7 +37,8 @@ FAILURES: Final = (ArithmeticError, LookupError, TypeError, ValueError, Recursio
 OWN: Final = ("id", "roles", "tenant", "branch", "client_id")
 """What every subject has; other names are looked up among its claims."""
 _PLAIN: Final = re.compile(r'[^\s."\[\]{}<>*$]+')
-_ORDER: Final[Mapping[type[ast.cmpop], str]] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+Order = Callable[[Any, Any], Any]
+_ORDER: Final[Mapping[type[ast.cmpop], Order]] = {ast.Lt: lt, ast.LtE: le, ast.Gt: gt, ast.GtE: ge}
 
 
 class ConditionError(Exception):
@@ -220,7 +222,7 @@ def same(a: object, b: object) -> bool:
             return str(a) == str(b)
         if kinds != (str, str):
             raise ConditionError
-    elif not (isinstance(a, int | float | Decimal) and isinstance(b, int | float | Decimal)):
+    elif not (_number(a) and _number(b)):
         raise ConditionError
     return a == b
 
@@ -253,14 +255,10 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _compare(operator: str, a: object, b: object) -> bool:
+def _compare(order: Order, a: object, b: object) -> bool:
     if not ((isinstance(a, str) and isinstance(b, str)) or (_number(a) and _number(b))):
         raise ConditionError
-    if operator == "<":
-        return a < b  # type: ignore[operator,no-any-return]  # both are texts or both numbers
-    if operator == "<=":
-        return a <= b  # type: ignore[operator,no-any-return]
-    return _compare("<" if operator == ">" else "<=", b, a)
+    return bool(order(a, b))
 
 
 # -- binders ---------------------------------------------------------------------------------------------
@@ -309,10 +307,10 @@ def _presence(operand: _Operand) -> Bind:
     return bind
 
 
-def _ordering(operator: str, left: _Operand, right: _Operand) -> Bind:
+def _ordering(order: Order, left: _Operand, right: _Operand) -> Bind:
     def bind(actor: Principal, positions: Mapping[str, int]) -> Check:
         a, b = left.get(actor, positions), right.get(actor, positions)
-        return lambda values: _compare(operator, a(values), b(values))
+        return lambda values: _compare(order, a(values), b(values))
 
     return bind
 
