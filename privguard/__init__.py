@@ -5,6 +5,7 @@ The flow of an access reads straight down this list:
     errors          one tree; each class has a status and a problem type
     model           frozen values that pass between the stages
     exchange        THE FLOW: the state machine of one guarded access, pure
+    rulebook        one policy version, and what is compiled from it
     identity        1 who asks
     policy          2-3 what it is; may they, how much
     stepup          4 prove it again

@@ -28,7 +28,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from privguard.anomaly import TOUCHED, Relation, Sight, Watch, assessment
+from privguard.anomaly import TOUCHED, Sight, Watch, assessment
 from privguard.errors import (
     AccessDeniedError,
     IllegalTransitionError,
@@ -37,7 +37,7 @@ from privguard.errors import (
     UngovernedRouteError,
     UnreadableResponseError,
 )
-from privguard.masking import BodyMasker, Masked, MaskTools, PagingRewrite, compile_masker
+from privguard.masking import Masked, PagingRewrite
 from privguard.masking.current import current_record
 from privguard.masking.echo import echoed
 from privguard.masking.parts import Part
@@ -47,7 +47,6 @@ from privguard.masking.stream import StreamMasker, open_stream
 from privguard.masking.write_back import check_replacement, check_write
 from privguard.masking.write_body import Change, read_write
 from privguard.model import (
-    PRIVATE,
     AccessEvent,
     AccessPlan,
     AccessRequest,
@@ -64,7 +63,8 @@ from privguard.model import (
     Verb,
     View,
 )
-from privguard.policy import Effect, GrantedPlan, Policy, WithoutDecoys, demanded
+from privguard.policy import Effect, demanded
+from privguard.rulebook import Rulebook
 from privguard.stepup.grant import Grant, Scope, covers
 
 
@@ -112,50 +112,6 @@ _OUTCOMES: Final = MappingProxyType(
 )
 NOBODY: Final = Principal(id="")
 """Stands in the log where nobody could be identified."""
-
-
-class Rulebook:
-    """One policy version with the maskers compiled from its plans; swapped as a whole on reload."""
-
-    def __init__(self, policy: Policy, tools: MaskTools) -> None:
-        self.policy = policy
-        self.tools = tools
-        private = {f"{PRIVATE}{kind}": kind for shape in policy.shapes.values() for kind, _ in shape.private}
-        related = {**policy.related, **private}
-        self.related = {name: int(Relation[what.upper()]) for name, what in related.items()}
-        self.honey = frozenset(f"{kind}:{each}" for kind, ids in policy.honey.items() for each in ids)
-        self._maskers: dict[AccessPlan, BodyMasker] = {}
-        self._decoyed: dict[AccessPlan, WithoutDecoys] = {}
-        self._granted: dict[tuple[AccessPlan | None, AccessPlan, bool | None], GrantedPlan] = {}
-
-    def masker(self, plan: AccessPlan) -> BodyMasker:
-        """The compiled masker of a plan; compiled on first use."""
-        masker = self._maskers.get(plan)
-        if masker is None:
-            if len(self._maskers) >= 4096:  # the keys keep plans alive, so bound them
-                self._maskers.clear()
-            masker = self._maskers[plan] = compile_masker(plan, self.tools)
-        return masker
-
-    def granted(self, plain: AccessPlan | None, granted: AccessPlan, here: bool | None) -> AccessPlan:
-        """Both plans as one, kept as its masker is."""
-        key = plain, granted, here
-        if key not in self._granted:
-            if len(self._granted) >= 4096:
-                self._granted.clear()
-            self._granted[key] = GrantedPlan(plain, granted, here=here)
-        return self._granted[key]
-
-    def list_plan(self, plan: AccessPlan) -> AccessPlan:
-        """The plan of a list, which no honey client is in."""
-        honey = self.policy.honey.get(plan.shape.kind)
-        if not honey or route_parameter(plan.shape.id):
-            return plan
-        if plan not in self._decoyed:
-            if len(self._decoyed) >= 4096:
-                self._decoyed.clear()
-            self._decoyed[plan] = WithoutDecoys(plan, honey)
-        return self._decoyed[plan]
 
 
 class Exchange:

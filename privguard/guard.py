@@ -22,7 +22,7 @@ from privguard.errors import (
     TooManyDisclosuresError,
     contained,
 )
-from privguard.exchange import Exchange, Rulebook, State
+from privguard.exchange import Exchange, State
 from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AccessRequest, AuditReceipt, Outcome, Principal, Verb
 from privguard.policy import Policy
@@ -39,6 +39,7 @@ from privguard.ports import (
     IdentityProvider,
     Lookups,
 )
+from privguard.rulebook import Rulebook
 from privguard.stepup.grant import Grant
 
 T = TypeVar("T")
