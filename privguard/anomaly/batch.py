@@ -142,35 +142,23 @@ def _one(true: Any) -> Any:
     return ibis.ifelse(true, 1, 0)
 
 
-def done(work: ir.Table, first: int) -> ir.Table:
-    """When somebody had work with a client, on each of ``MONTH`` days from ``first``."""
-    near = work.filter(work.day >= first, work.day < first + MONTH)
-    days: ir.Table = near.group_by("day", "client", "actor", "team").aggregate(
-        first=_.at_s.min(), last=_.at_s.max()
-    )
-    return days
-
-
-def worked(work: ir.Table, first: int) -> ir.Table:
-    """The days on which somebody had work with a client, as bits, from ``BEFORE`` days before ``first``."""
-    near = work.filter(work.day >= first - BEFORE, work.day < first + MONTH + AFTER)
-    bit = ibis.literal(1 << _TOP) >> ((first - BEFORE + _TOP) - near.day)
-    days: ir.Table = near.mutate(bit=bit).group_by("client", "actor", "team").aggregate(days=_.bit.bit_or())
-    return days
-
-
-def judged(visit: ir.Table, done: ir.Table, worked: ir.Table, first: int) -> ir.Table:
+def judged(visit: ir.Table, work: ir.Table, first: int) -> ir.Table:
     """The visits of up to ``MONTH`` days from ``first``, with the cell that work and relations put them in.
 
     Args:
         visit: of those days only; with ``strangers`` to learn from them.
-        done, worked: of the same ``first``.
     """
-    found = visit
+    near = work.filter(work.day >= first - BEFORE, work.day < first + MONTH + AFTER)
+    bit = ibis.literal(1 << _TOP) >> ((first - BEFORE + _TOP) - near.day)
+    days: ir.Table = near.mutate(days=bit)
+    records, found = _records(visit, near), visit
     for who, keys in (("own", ("client", "actor")), ("team", ("client", "team")), ("any", ("client",))):
+        known = days.group_by(*keys).aggregate(days=_.days.bit_or())
+        found = _around(found, known, who, keys, first)
+        if who == "team":
+            days = known  # of these there are fewer
         if who != "any":
-            found = _on_the_day(found, done, who, keys)
-        found = _around(found, worked, who, keys, first)
+            found = _on_the_day(found, records, who, keys)
     cell = ibis.literal(0, "int64")
     for place, name in enumerate(_BITS):
         cell = cell + found[name] * (1 << place)
@@ -178,24 +166,37 @@ def judged(visit: ir.Table, done: ir.Table, worked: ir.Table, first: int) -> ir.
     return found.mutate(cell=cell.cast("int64"))
 
 
-def _on_the_day(visit: ir.Table, done: ir.Table, who: str, keys: tuple[str, ...]) -> ir.Table:
-    """Whether there was work on the day, at another moment than the visit's: a record explains no record."""
-    on = done.group_by("day", *keys).aggregate(**{f"{who}_f": _.first.min(), f"{who}_l": _.last.max()})
-    joined = visit.left_join(on, ["day", *keys])
-    other = (joined[f"{who}_f"] < joined.last_s) | (joined[f"{who}_l"] > joined.first_s)
-    kept = {name: joined[name] for name in visit.columns}
-    return joined.select(**kept, **{f"{who}_day": _one(other.fill_null(False))})
-
-
 def _around(visit: ir.Table, worked: ir.Table, who: str, keys: tuple[str, ...], first: int) -> ir.Table:
-    """Whether there was work on the days around."""
-    days = worked.group_by(*keys).aggregate(days=_.days.bit_or())
-    joined = visit.left_join(days, list(keys))
+    """Whether there was work on the day, and on those around."""
+    joined = visit.left_join(worked, list(keys))
     mask, at = joined.days.fill_null(0), joined.day - (first - BEFORE)
-    near = ((mask >> (at - 2)) & _NEAR) != 0
-    month = ((mask >> (at - BEFORE)) & ((1 << MONTH) - 1)) != 0
+    found = {
+        f"{who}_day": ((mask >> at) & 1) != 0,
+        f"{who}_near": ((mask >> (at - 2)) & _NEAR) != 0,
+        f"{who}_month": ((mask >> (at - BEFORE)) & ((1 << MONTH) - 1)) != 0,
+    }
     kept = {name: joined[name] for name in visit.columns}
-    return joined.select(**kept, **{f"{who}_near": _one(near), f"{who}_month": _one(month)})
+    return joined.select(**kept, **{name: _one(true) for name, true in found.items()})
+
+
+def _records(visit: ir.Table, work: ir.Table) -> ir.Table:
+    """When there was work with a client, on the days on which some was at the moment of a visit's only look.
+
+    Mostly these are few; all others are worth no comparison by time.
+    """
+    only = visit.filter(visit.first_s == visit.last_s).select("day", "client", at_s="first_s")
+    met = work.semi_join(only, ["day", "client", "at_s"])
+    return work.semi_join(met, ["day", "client"])
+
+
+def _on_the_day(visit: ir.Table, records: ir.Table, who: str, keys: tuple[str, ...]) -> ir.Table:
+    """No work on the day, if all was at the visit's only moment: a record explains no record."""
+    on = records.group_by("day", *keys).aggregate(begun=_.at_s.min(), ended=_.at_s.max())
+    joined = visit.left_join(on, ["day", *keys])
+    other = (joined.begun < joined.last_s) | (joined.ended > joined.first_s)
+    kept = {name: joined[name] for name in visit.columns}
+    kept[f"{who}_day"] = ibis.ifelse(other.fill_null(True), joined[f"{who}_day"], 0)
+    return joined.select(**kept)
 
 
 def strangers(visit: ir.Table) -> ir.Table:

@@ -70,7 +70,7 @@ class Lookback:
         self._make("usual", batch.hours(self._span(first, first + batch.MONTH)))
         visit = self._visits(first, first + batch.MONTH)
         both = ibis.union(visit, batch.strangers(visit))
-        self._make("weights", batch.learned(batch.judged(both, *self._work(first), first)))
+        self._make("weights", batch.learned(batch.judged(both, self.table("work"), first)))
 
     def judge(self, first: int, end: int) -> None:
         """Scores the visits of some days; what was found of these days before is replaced.
@@ -80,7 +80,7 @@ class Lookback:
         """
         parts = [(day, min(day + batch.MONTH, end)) for day in range(first, end, batch.MONTH)]
         for start, stop in parts:
-            judged = batch.judged(self._visits(start, stop), *self._work(start), start)
+            judged = batch.judged(self._visits(start, stop), self.table("work"), start)
             query = batch.sql(batch.scored(judged, self.table("weights")), "duckdb")
             if "scored" in self._names():
                 self.database.execute("DELETE FROM scored WHERE day >= ? AND day < ?", [start, stop])
@@ -124,14 +124,8 @@ class Lookback:
         return {name: [row[at] for row in rows] for at, name in enumerate(names)}
 
     def _visits(self, first: int, end: int) -> ir.Table:
-        self._make("visit", batch.visits(self._span(first, end), self.table("usual")))
+        self._make("visit", batch.visits(self._span(first, end), self.table("usual")), "TEMP TABLE")
         return self.table("visit")
-
-    def _work(self, first: int) -> tuple[ir.Table, ir.Table]:
-        """Kept, as several joins read them."""
-        self._make("done", batch.done(self.table("work"), first))
-        self._make("worked", batch.worked(self.table("work"), first))
-        return self.table("done"), self.table("worked")
 
     def _span(self, first: int, end: int) -> ir.Table:
         access = self.table("access")
@@ -140,6 +134,6 @@ class Lookback:
     def _names(self) -> set[str]:
         return {row[0] for row in self.database.execute("SHOW TABLES").fetchall()}
 
-    def _make(self, name: str, expression: ir.Table) -> None:
+    def _make(self, name: str, expression: ir.Table, kind: str = "TABLE") -> None:
         query = batch.sql(expression, "duckdb")
-        self.database.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
+        self.database.execute(f"CREATE OR REPLACE {kind} {name} AS {query}")

@@ -93,6 +93,47 @@ def test_a_visit_is_explained_by_what_is_on_record_around_it(back: Lookback) -> 
     ]
 
 
+def bits_of(visit: tuple[int, int, int, int, int], work: Sequence[tuple[Any, ...]]) -> int:
+    """What the cell says of work, by its definition, a row at a time."""
+    day, actor, client, first, last = visit
+    cell = 0
+    for who, mine in enumerate((
+        lambda _, one: one == actor, lambda team, _: team == TEAM[actor], lambda *_: True
+    )):  # fmt: skip
+        at = [(on, then) for on, then, whose, one, team in work if whose == client and mine(team, one)]
+        found = (
+            who < 2 and any(on == day and (then < last or then > first) for on, then in at),
+            any(on - day in (-2, -1, 1) for on, _ in at),
+            any(-MONTH - 2 <= on - day < -2 for on, _ in at),
+        )
+        cell |= sum(bit << place for place, bit in enumerate(found)) << 3 * who
+    return cell & 0b111111 | cell >> 7 << 6
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_cell_is_what_its_definition_says(back: Lookback, seed: int) -> None:
+    """Of few clients, days and moments, so that work is at the moment of a look as often as not."""
+    draws = random.Random(seed)
+
+    def some(days: int, count: int) -> list[tuple[int, int, int, int]]:
+        return [
+            (draws.randrange(days), draws.choice([ANN, BOB, EVE]), draws.randrange(15), draws.randrange(2))
+            for _ in range(count)
+        ]
+
+    looks = [look(30 + day, who, client, at=NINE + at) for day, who, client, at in some(9, 400)]
+    work = [did(day, client, who, NINE + at) for day, who, client, at in some(62, 600)]
+    fill(back, [*looks, look(2, BOB, 99), look(3, ANN, 98)], work)
+    back.learn(2)
+    back.judge(30, 60)
+    seen: dict[tuple[int, int, int], list[int]] = {}
+    for day, at, who, client, *_ in looks:
+        seen.setdefault((day, who, client), []).append(at)
+    expected = {key: bits_of((*key, min(at), max(at)), work) for key, at in seen.items()}
+    found = {tuple(key): cell for *key, cell in rows(back, "SELECT day, actor, client, cell FROM scored")}
+    assert found == expected
+
+
 def test_work_explains_and_chance_does_not(back: Lookback) -> None:
     looks, work = ordinary(60)
     snoop = [look(day, ANN, 1999 - day, at=NINE) for day in range(33, 60)]
@@ -234,18 +275,14 @@ def test_expressions_compile_for_engines_that_have_outgrown_a_machine() -> None:
     access, work = ibis.table(batch.ACCESS, name="access"), ibis.table(batch.WORK, name="work")
     usual = batch.hours(access)
     visit = ibis.table(batch.visits(access, usual).schema(), name="visit")
-    done = ibis.table(batch.done(work, 40).schema(), name="done")
-    worked = ibis.table(batch.worked(work, 40).schema(), name="worked")
-    judged = ibis.table(batch.judged(visit, done, worked, 40).schema(), name="judged")
+    judged = ibis.table(batch.judged(visit, work, 40).schema(), name="judged")
     weights = ibis.table(batch.learned(judged).schema(), name="weights")
     scored = ibis.table(batch.scored(judged, weights).schema(), name="scored")
     days = ibis.table(drift.drift(drift.actor_days(scored)).schema(), name="drift")
     stages = (
         batch.visits(access, usual),
         batch.strangers(visit),
-        batch.done(work, 40),
-        batch.worked(work, 40),
-        batch.judged(visit, done, worked, 40),
+        batch.judged(visit, work, 40),
         batch.learned(judged),
         batch.scored(judged, weights),
         drift.drift(drift.actor_days(scored)),
