@@ -617,7 +617,11 @@ class Exchange:
         actor, related, route = self.actor, self.rulebook.related, self.route
         joined = {name for relations in clients.values() for name in relations}
         device = actor.attributes.get("device")
-        many = route is not None and (route.verb is Verb.EXPORT or (route.many and len(self._own()) > 1))
+        shown = self._shown()
+        first = next(shown, None)
+        many = route is not None and (
+            route.verb is Verb.EXPORT or (route.many and any(each != first for each in shown))
+        )
         return Sight(
             self._now_us // 1_000_000,
             f"{actor.tenant}:{actor.id}",
@@ -630,9 +634,12 @@ class Exchange:
         )
 
     def _own(self) -> list[SubjectRef]:
+        return list(dict.fromkeys(self._shown()))
+
+    def _shown(self) -> Iterator[SubjectRef]:
         """Whose records are shown, those of records inside (a client's relatives) left aside."""
         name = self.plan.shape.name if self.plan is not None else ""
-        return list(dict.fromkeys(s for d in self._disclosures if d.resource == name for s in d.subjects))
+        return (s for d in self._disclosures if d.resource == name for s in d.subjects)
 
     def _follow(self, effect: Effect, own: Sequence[SubjectRef]) -> None:
         """One client's record takes a grant that names the client; an answer with several, one for such.

@@ -12,6 +12,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -27,6 +28,20 @@ _OLD: Final = 2.0**-16
 def client_key(client: str) -> int:
     """64 bits of a client's name, the same in every process."""
     return int.from_bytes(blake2b(client.encode(), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=4)
+def _units(at_s: int) -> tuple[tuple[int, int, int, int], ...]:
+    """For each half-life its number, its first cell, and the span and weight of an event at this second.
+
+    Remembered, for the clients of a list are looked at in one.
+    """
+    found = []
+    for horizon, first, half_life in _HORIZONS:
+        tick = at_s // half_life
+        unit = (256 + ((at_s - tick * half_life) << 8) // half_life) << (tick & 15)
+        found.append((horizon, first, tick >> 4, unit))
+    return tuple(found)
 
 
 class Decayed:
@@ -53,12 +68,9 @@ class Decayed:
         """
         raised: list[int] = []
         now, before, spans = self.now, self.before, self.spans
-        for horizon, first, half_life in _HORIZONS:
-            tick = at_s // half_life
-            unit = (256 + ((at_s - tick * half_life) << 8) // half_life) << (tick & 15)
-            tick >>= 4
-            if tick != spans[horizon] and self._turn(horizon, tick):
-                self._late(first, kinds, tick, unit)
+        for horizon, first, span, unit in _units(at_s):
+            if span != spans[horizon] and self._turn(horizon, span):
+                self._late(first, kinds, span, unit)
             else:
                 for kind in kinds:
                     cell = first + kind
