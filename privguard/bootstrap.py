@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -26,7 +28,7 @@ from privguard.authority.enrolment import Enrolment
 from privguard.authority.granting import Granting
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Prover, Site
-from privguard.config import Settings, load_settings
+from privguard.config import AttestationSettings, Settings, load_settings
 from privguard.crypto.keyring import FileProvider, Keyring
 from privguard.crypto.pseudonym import FieldTokens
 from privguard.errors import AuditUnavailableError, ConfigError, NotOnRecordError, PolicyError
@@ -45,6 +47,7 @@ from privguard.ports import Directory
 from privguard.signing import epoch_of, signed_checkpoint
 from privguard.sinks.send import open_alert_senders, open_sender
 from privguard.stepup.assurance import PROFILES
+from privguard.stepup.factor import Makers
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.budgets import SqlBudgets
 from privguard.store.directory import SqlDirectory
@@ -239,9 +242,9 @@ def wire_authority(settings: Settings, core: GuardCore, keys: Keyring) -> Author
     factors, grants = Factors(store, keys, entropy), Grants(store, keys, entropy)
     profile = PROFILES[stepup.profile]
     profile = replace(profile, kinds=profile.kinds & frozenset(stepup.factors))
-    site = Site()
+    site = Site(makers=_makers(stepup.attestation))
     if stepup.public_url:
-        site = Site(urlsplit(stepup.public_url).hostname or "", (stepup.public_url,))
+        site = replace(site, rp_id=urlsplit(stepup.public_url).hostname or "", origins=(stepup.public_url,))
     prover = Prover(journal, factors, profile, site, pepper)
     granting = Granting(
         journal,
@@ -265,6 +268,23 @@ def wire_authority(settings: Settings, core: GuardCore, keys: Keyring) -> Author
         sender=open_sender(stepup.sender, core.clock, entropy) if stepup.sender is not None else None,
     )
     return Authority(granting, enrolment, grants)
+
+
+def _makers(said: AttestationSettings | None) -> Makers | None:
+    """Whose security keys count. Raises ConfigError: the file holds no root certificates, or others too."""
+    if said is None:
+        return None
+    try:
+        roots = load_pem_x509_certificates(said.roots.read_bytes())
+        if all(root.issuer == root.subject for root in roots):  # a chain would end at no other
+            return Makers(
+                tuple(root.public_bytes(Encoding.PEM) for root in roots), frozenset(map(str, said.aaguids))
+            )
+    except (OSError, ValueError):
+        pass
+    raise ConfigError(
+        f"{said.roots}: the file is to hold the makers' root certificates (PEM), and no others beside them."
+    )
 
 
 def open_log(settings: Settings, keys: Keyring) -> SqlAuditLog:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast, get_args
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -292,6 +293,15 @@ class AlertSettings(SenderSettings):
     )
 
 
+class AttestationSettings(Section):
+    """[stepup.attestation]: the makes of security keys that count, their makers vouching for each key."""
+
+    roots: Path = Field(description="PEM file with the makers' root certificates")
+    aaguids: tuple[UUID, ...] = Field(
+        min_length=1, description="the makes, each as 2fc0579f-8113-47ea-b116-bb5a8db9202a"
+    )
+
+
 class StepUpSettings(Section):
     """[stepup]"""
 
@@ -310,6 +320,9 @@ class StepUpSettings(Section):
     )
     reset_role: str = Field("", description="role of who approves that somebody's factors are reset")
     sender: SenderSettings | None = Field(None, description="what delivers one-time codes")
+    attestation: AttestationSettings | None = Field(
+        None, description="the makes of security keys that count; any, where it is not set"
+    )
 
 
 class AnomalySettings(Section):

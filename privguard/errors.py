@@ -165,6 +165,13 @@ class FactorRefusedError(AccessDeniedError):
         super().__init__("Try again with a fresh code, or in a while; the log tells why.")
 
 
+class UnvouchedKeyError(AccessDeniedError):
+    """A security key cannot be enrolled: no maker whom the settings name vouches for it, or for its make."""
+
+    problem = "key-not-vouched"
+    title = "The security key's make does not count here"
+
+
 class CounterRegressionError(FactorRefusedError):
     """A key's signature holds, but its count did not grow: it may have been copied (S07)."""
 

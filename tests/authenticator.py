@@ -6,9 +6,12 @@ import base64
 import hashlib
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import cbor2
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import (
     ECDSA,
     SECP256R1,
@@ -18,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 PRESENT, VERIFIED, ELIGIBLE, BACKED_UP, ATTESTED = 1, 4, 8, 16, 64
 
@@ -26,21 +30,85 @@ def text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+class Maker:
+    """Who makes authenticators: a root certificate, and one for a make that they vouch for keys by (§8.2.1).
+
+    Args:
+        make: the AAGUID that its keys say.
+        said: the AAGUID in the certificate; None: it has none.
+        unit, authority, days: of the certificate: what it is for, whether it may sign others, its days.
+    """
+
+    def __init__(
+        self,
+        make: UUID,
+        *,
+        said: UUID | None,
+        unit: str = "Authenticator Attestation",
+        authority: bool = False,
+        days: int = 1,
+    ) -> None:
+        self.make = make
+        root, self._key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Root of the makers")])
+        made = self._made(name, name, root, days=1).add_extension(x509.BasicConstraints(True, None), True)
+        self.root = made.sign(root, SHA256()).public_bytes(Encoding.PEM)
+        subject = {
+            NameOID.COUNTRY_NAME: "CN",
+            NameOID.ORGANIZATION_NAME: "Maker",
+            NameOID.ORGANIZATIONAL_UNIT_NAME: unit,
+            NameOID.COMMON_NAME: "Batch 1",
+        }
+        whose = x509.Name([x509.NameAttribute(kind, value) for kind, value in subject.items()])
+        leaf = self._made(whose, name, self._key, days=days)
+        leaf = leaf.add_extension(x509.BasicConstraints(authority, None), True)
+        if said is not None:
+            number = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
+            leaf = leaf.add_extension(x509.UnrecognizedExtension(number, b"\x04\x10" + said.bytes), False)
+        self.leaf = leaf.sign(root, SHA256()).public_bytes(Encoding.PEM)
+
+    def vouch(self, signed: bytes) -> dict[str, Any]:
+        """A statement of attestation (``packed``)."""
+        signature = self._key.sign(signed, ECDSA(SHA256()))
+        return {
+            "alg": -7,
+            "sig": signature,
+            "x5c": [x509.load_pem_x509_certificate(self.leaf).public_bytes(Encoding.DER)],
+        }
+
+    def _made(
+        self, whose: x509.Name, by: x509.Name, key: EllipticCurvePrivateKey, days: int
+    ) -> x509.CertificateBuilder:
+        until = datetime.now(UTC) + timedelta(days)
+        made = x509.CertificateBuilder().subject_name(whose).issuer_name(by).public_key(key.public_key())
+        made = made.serial_number(x509.random_serial_number())
+        return made.not_valid_before(until - timedelta(2)).not_valid_after(until)
+
+
 class Authenticator:
     """One credential for one site.
 
     Args:
         synced: a passkey that is copied to the holder's other devices.
         count: how often it was used; None for one that does not count.
+        maker: who vouches for it, where somebody does.
     """
 
-    def __init__(self, *, ed25519: bool = False, synced: bool = False, count: int | None = 0) -> None:
+    def __init__(
+        self,
+        *,
+        ed25519: bool = False,
+        synced: bool = False,
+        count: int | None = 0,
+        maker: Maker | None = None,
+    ) -> None:
         self.key: EllipticCurvePrivateKey | Ed25519PrivateKey = (
             Ed25519PrivateKey.generate() if ed25519 else generate_private_key(SECP256R1())
         )
         self.id = os.urandom(32)
         self.flags = PRESENT | VERIFIED | (ELIGIBLE | BACKED_UP if synced else 0)
         self.count = count
+        self.maker = maker
 
     def create(self, options: str, origin: str, **changes: Any) -> dict[str, Any]:
         """Answers ``navigator.credentials.create``.
@@ -50,16 +118,18 @@ class Authenticator:
         """
         asked = json.loads(options)
         rp_id = changes.pop("rp_id", asked["rp"]["id"])
-        attested = bytes(16) + len(self.id).to_bytes(2, "big") + self.id + self.cose()
+        make = bytes(16) if self.maker is None else self.maker.make.bytes
+        attested = make + len(self.id).to_bytes(2, "big") + self.id + self.cose()
         data = self._data(rp_id, changes.pop("flags", self.flags | ATTESTED)) + attested
-        statement = {
-            "fmt": changes.pop("fmt", "none"),
-            "attStmt": changes.pop("statement", {}),
-            "authData": data,
-        }
+        answered, fmt = changes.pop("id", self.id), changes.pop("fmt", "none")
+        said = changes.pop("statement", {})
+        client_data = self._client_data("webauthn.create", asked["challenge"], origin, changes)
+        if self.maker is not None and asked["attestation"] == "direct":
+            fmt, said = "packed", self.maker.vouch(data + hashlib.sha256(client_data).digest())
+        statement = {"fmt": fmt, "attStmt": said, "authData": data}
         return self._answer(
-            changes.pop("id", self.id),
-            clientDataJSON=self._client_data("webauthn.create", asked["challenge"], origin, changes),
+            answered,
+            clientDataJSON=client_data,
             attestationObject=cbor2.dumps(statement),
             transports=["usb"],
         )

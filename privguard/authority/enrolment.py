@@ -22,7 +22,13 @@ from privguard.authority.journal import Journal
 from privguard.authority.proving import Proven, Prover, Site, credential
 from privguard.authority.words import in_words
 from privguard.crypto.envelope import joined
-from privguard.errors import AccessDeniedError, ConfigError, FactorRefusedError, NotOnRecordError
+from privguard.errors import (
+    AccessDeniedError,
+    ConfigError,
+    FactorRefusedError,
+    NotOnRecordError,
+    UnvouchedKeyError,
+)
 from privguard.model import Outcome, Principal
 from privguard.ports import Claim, CodeSender
 from privguard.stepup import one_time, recovery, totp
@@ -86,8 +92,12 @@ class Enrolment:
         self._draw: Callable[[int], bytes] = journal.core.entropy.token
 
     async def mine(self, actor: Principal) -> list[Factor]:
-        """The actor's factors that are active or disabled."""
-        return [one for one in await self._of(actor) if one.state != "pending" and one.kind != "invite"]
+        """The actor's factors, active or disabled; a key of a make that does not count is disabled."""
+        return [
+            one if self._site.counts(one) else replace(one, state="disabled")
+            for one in await self._of(actor)
+            if one.state != "pending" and one.kind != "invite"
+        ]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -166,6 +176,7 @@ class Enrolment:
 
         Raises:
             FactorRefusedError: it is not what was begun.
+            UnvouchedKeyError: it is a key of a make that does not count here.
         """
         now = self._now_us()
         waiting = [f for f in await self._of(actor) if f.id == one and f.state == "pending"]
@@ -173,7 +184,13 @@ class Enrolment:
             raise NotOnRecordError("No factor of yours waits to be confirmed: begin again.")
         pending = waiting[0]
         await self._prover.reserve(actor, pending)
-        known = await self._learnt(pending, code, answer, now)
+        try:
+            known = await self._learnt(pending, code, answer, now)
+        except UnvouchedKeyError as error:
+            await self._journal.write(
+                actor, "stepup:factor:enrol", Outcome.DENIED, problem=error.problem, about=_about(pending)
+            )
+            raise
         if known is None:
             await self._prover.refused(actor, Proof(pending.kind), "wrong", pending)
         await self._write(actor, "stepup:factor:enrol", known, self._factors.confirm(known), None)
@@ -301,6 +318,7 @@ class Enrolment:
             user_id=hmac.digest(self._pepper, joined(actor.tenant, actor.id), "sha256"),
             user_name=actor.id,
             known=[credential(one).id for one in await self.mine(actor) if one.kind == "webauthn"],
+            attested=self._site.makers is not None,
         )
 
     async def _learnt(self, pending: Factor, code: str, answer: str, now: int) -> Factor | None:
@@ -325,6 +343,7 @@ class Enrolment:
                 base64.urlsafe_b64decode(data.secret),
                 rp_id=self._site.rp_id,
                 origins=self._site.origins,
+                makers=self._site.makers,
             )
         except FactorRefusedError:
             return None
@@ -355,9 +374,8 @@ class Enrolment:
     async def _write(
         self, by: Principal, action: str, factor: Factor, claim: Claim, proof: Proof | None
     ) -> None:
-        about = {"factor": factor.id, "kind": factor.kind, "for": factor.actor}
         try:
-            await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
+            await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=_about(factor))
         except ReplayedError:
             await self._prover.refused(by, proof or Proof(factor.kind), "replayed", factor)
 
@@ -366,3 +384,7 @@ class Enrolment:
 
     def _now_us(self) -> int:
         return self._journal.core.clock.now_us()
+
+
+def _about(factor: Factor) -> dict[str, str]:
+    return {"factor": factor.id, "kind": factor.kind, "for": factor.actor}

@@ -23,7 +23,7 @@ from privguard.model import Obligation, Outcome, Principal
 from privguard.ports import Claim
 from privguard.stepup import one_time, recovery, totp
 from privguard.stepup.assurance import Profile
-from privguard.stepup.factor import KINDS, Factor, Proof
+from privguard.stepup.factor import KINDS, Factor, Makers, Proof
 from privguard.store.factors import Factors, ThrottledError
 
 if TYPE_CHECKING:
@@ -35,10 +35,22 @@ _S: Final = 1_000_000
 
 
 class Site(Struct, frozen=True):
-    """Where browsers reach the pages: what WebAuthn keys are bound to; empty: there are none."""
+    """Where browsers reach the pages: what WebAuthn keys are bound to; empty: there are none.
+
+    Attributes:
+        makers: whose keys count; None: anybody's.
+    """
 
     rp_id: str = ""
     origins: tuple[str, ...] = ()
+    makers: Makers | None = None
+
+    def counts(self, one: Factor) -> bool:
+        """Whether a factor is active and, if it is a key, of a make that counts today."""
+        if one.state != "active" or one.kind != "webauthn" or self.makers is None:
+            return one.state == "active"
+        key = credential(one)
+        return key.attested and key.aaguid in self.makers.aaguids
 
 
 class Proven(Struct, frozen=True):
@@ -79,7 +91,7 @@ class Prover:
     async def methods(self, actor: Principal, need: Obligation | None) -> list[str]:
         """The kinds of factors by which this actor could meet an obligation now."""
         mine = await self._within(self._factors.of, actor.tenant, actor.id)
-        found = {one.kind for one in mine if one.state == "active"}
+        found = {one.kind for one in mine if self._site.counts(one)}
         return sorted(kind for kind in found if self._suits(kind, need, self.kinds - {"recovery"}))
 
     async def prove(
@@ -120,7 +132,7 @@ class Prover:
         return found
 
     def _fits(self, one: Factor, proof: Proof) -> bool:
-        if one.kind != proof.method or one.state != "active" or proof.factor not in ("", one.id):
+        if one.kind != proof.method or proof.factor not in ("", one.id) or not self._site.counts(one):
             return False
         if one.kind == "invite":
             return one.created_us > self._journal.core.clock.now_us() - INVITE_S * _S

@@ -39,6 +39,18 @@ class Factor(Struct, frozen=True):
     last_step: int = -1
 
 
+class Makers(Struct, frozen=True):
+    """Whose security keys count.
+
+    Attributes:
+        roots: the makers' root certificates, each as PEM.
+        aaguids: the makes, as ``2fc0579f-8113-47ea-b116-bb5a8db9202a``.
+    """
+
+    roots: tuple[bytes, ...]
+    aaguids: frozenset[str]
+
+
 class Proof(Struct, frozen=True):
     """What a caller presents.
 

@@ -17,6 +17,16 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 import msgspec
+from cryptography.x509 import (
+    BasicConstraints,
+    Certificate,
+    ExtensionNotFound,
+    ObjectIdentifier,
+    UnrecognizedExtension,
+    Version,
+    load_der_x509_certificate,
+)
+from cryptography.x509.oid import NameOID
 from msgspec import Struct
 from webauthn import (
     generate_authentication_options,
@@ -26,9 +36,10 @@ from webauthn import (
     verify_registration_response,
 )
 from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
-from webauthn.helpers import parse_attestation_object
+from webauthn.helpers import parse_attestation_object, validate_certificate_chain
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.structs import (
+    AttestationConveyancePreference,
     AuthenticatorSelectionCriteria,
     CredentialDeviceType,
     PublicKeyCredentialDescriptor,
@@ -37,7 +48,8 @@ from webauthn.helpers.structs import (
 )
 from webauthn.registration.verify_registration_response import VerifiedRegistration
 
-from privguard.errors import CounterRegressionError, FactorRefusedError
+from privguard.errors import CounterRegressionError, FactorRefusedError, UnvouchedKeyError
+from privguard.stepup.factor import Makers
 
 MIN_CHALLENGE: Final = 16
 """Bytes (§13.4.3)."""
@@ -52,7 +64,9 @@ ALGORITHMS: Final = [
     COSEAlgorithmIdentifier.ECDSA_SHA_256,
     COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,  # Windows Hello on older machines
 ]
-_FORMATS: Final = frozenset({"none", "packed"})  # packed: signed by the key itself; nothing else is asked for
+_FORMATS: Final = frozenset({"none", "packed"})  # packed: signed by the key itself, or by its maker's
+_MAKE: Final = ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")
+"""Extension of a maker's certificate that names the make (§8.2.1)."""
 
 
 class Credential(Struct, frozen=True):
@@ -62,7 +76,8 @@ class Credential(Struct, frozen=True):
         id: base64url, as all texts here.
         public_key: COSE.
         sign_count: what the authenticator counted last; 0 for ever for one that does not count.
-        aaguid: the make, as the authenticator says it; nobody vouches for it.
+        aaguid: the make, as the authenticator says it.
+        attested: its maker vouches for that.
         backup_eligible: the key may be copied to other devices (a synced passkey).
         backed_up: it has been, when it was enrolled.
     """
@@ -73,6 +88,7 @@ class Credential(Struct, frozen=True):
     aaguid: str
     backup_eligible: bool
     backed_up: bool
+    attested: bool = False
 
 
 class Assertion(Struct, frozen=True):
@@ -122,7 +138,14 @@ _Answer = TypeVar("_Answer", _Registration, _Authentication)
 
 
 def registration_options(
-    challenge: bytes, *, rp_id: str, rp_name: str, user_id: bytes, user_name: str, known: Sequence[str]
+    challenge: bytes,
+    *,
+    rp_id: str,
+    rp_name: str,
+    user_id: bytes,
+    user_name: str,
+    known: Sequence[str],
+    attested: bool,
 ) -> str:
     """What ``navigator.credentials.create`` is called with, as JSON.
 
@@ -130,6 +153,7 @@ def registration_options(
         rp_id: the domain that keys are bound to.
         user_id: 1 to 64 bytes that tell nothing of the actor (§14.6.1).
         known: ids of the actor's credentials, so that none is enrolled twice.
+        attested: the maker's word is asked for, too.
 
     Raises:
         ValueError: the challenge is shorter than 16 bytes.
@@ -146,6 +170,9 @@ def registration_options(
                 resident_key=ResidentKeyRequirement.DISCOURAGED,  # who the actor is, is known
                 user_verification=UserVerificationRequirement.REQUIRED,
             ),
+            attestation=(
+                AttestationConveyancePreference.DIRECT if attested else AttestationConveyancePreference.NONE
+            ),
             exclude_credentials=_descriptors(known),
             supported_pub_key_algs=ALGORITHMS,
         )
@@ -153,22 +180,27 @@ def registration_options(
 
 
 def verify_registration(
-    answer: bytes | str, challenge: bytes, *, rp_id: str, origins: Sequence[str]
+    answer: bytes | str, challenge: bytes, *, rp_id: str, origins: Sequence[str], makers: Makers | None
 ) -> Credential:
     """The key that an authenticator made for this challenge, its user verified.
 
     Args:
         answer: JSON of the ``PublicKeyCredential``, as its ``toJSON()`` gives it.
         origins: that pages may have, as ``https://crm.example``.
+        makers: one of them has to vouch for the key, by certificates that hold today; None: nobody's word
+            is asked for, and none is taken.
 
     Raises:
         FactorRefusedError: it did not, or nobody can tell.
+        UnvouchedKeyError: it did, but is of no make of these makers that counts.
     """
     given = _read(answer, _Registration)
-    verified = _verified_registration(given, _long_enough(challenge), rp_id, origins)
+    verified = _verified_registration(given, _long_enough(challenge), rp_id, origins, makers is not None)
     credential_id = _text(verified.credential_id)
     if credential_id != given.id or len(verified.credential_id) > MAX_CREDENTIAL_ID:
         raise FactorRefusedError
+    if makers is not None:
+        _check_make(verified, makers)
     return Credential(
         id=credential_id,
         public_key=verified.credential_public_key,
@@ -176,6 +208,7 @@ def verify_registration(
         aaguid=verified.aaguid,
         backup_eligible=verified.credential_device_type is CredentialDeviceType.MULTI_DEVICE,
         backed_up=verified.credential_backed_up,
+        attested=makers is not None,
     )
 
 
@@ -214,7 +247,7 @@ def verify_assertion(
 
     Args:
         answer: JSON of the ``PublicKeyCredential``, as its ``toJSON()`` gives it.
-        hardware: only a key that cannot be copied. No maker vouches for that here: the authenticator says so.
+        hardware: only a key that cannot be copied, as the authenticator says.
 
     Raises:
         CounterRegressionError: all of it holds, but the count did not grow: the key may have been copied.
@@ -268,13 +301,13 @@ def check_approved(
 
 
 def _verified_registration(
-    given: _Registration, challenge: bytes, rp_id: str, origins: Sequence[str]
+    given: _Registration, challenge: bytes, rp_id: str, origins: Sequence[str], attested: bool
 ) -> VerifiedRegistration:
     response = given.response
     try:
         _check_client_data(response.client_data, challenge)
-        attested = parse_attestation_object(_bytes(response.attestation_object))
-        if attested.fmt in _FORMATS and not attested.att_stmt.x5c:
+        made = parse_attestation_object(_bytes(response.attestation_object))
+        if made.fmt in _FORMATS and (attested or not made.att_stmt.x5c):
             return verify_registration_response(
                 credential=_as_json(
                     given.id,
@@ -290,6 +323,43 @@ def _verified_registration(
     except Exception:  # noqa: BLE001, S110  # whatever hostile bytes raise, they do not hold, and are not quoted
         pass
     raise FactorRefusedError
+
+
+def _check_make(verified: VerifiedRegistration, makers: Makers) -> None:
+    """What the library leaves of §8.2 once the statement's signature holds: whose certificate signed it.
+
+    Raises:
+        UnvouchedKeyError: it does not lead to a root, is no authenticator's (§8.2.1), or of another make.
+    """
+    certificates = parse_attestation_object(verified.attestation_object).att_stmt.x5c or []
+    try:
+        vouched = bool(certificates and makers.roots)  # given no roots, the library takes any
+        if vouched:
+            validate_certificate_chain(x5c=certificates, pem_root_certs_bytes=list(makers.roots))
+            vouched = _vouches(load_der_x509_certificate(certificates[0]), verified.aaguid)
+    except Exception:  # noqa: BLE001  # as above
+        vouched = False
+    if not vouched:
+        raise UnvouchedKeyError(
+            "No maker whom [stepup.attestation] names vouches for this key: let the browser see its make."
+        )
+    if verified.aaguid not in makers.aaguids:
+        raise UnvouchedKeyError(
+            f"Keys of the make {verified.aaguid} are not among [stepup.attestation] aaguids: use another."
+        )
+
+
+def _vouches(leaf: Certificate, aaguid: str) -> bool:
+    """Whether a certificate is one for authenticators (§8.2.1), and of this make where it names one."""
+    units = [unit.value for unit in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
+    make = bytes.fromhex(aaguid.replace("-", ""))
+    try:
+        said = leaf.extensions.get_extension_for_oid(_MAKE).value
+        same = isinstance(said, UnrecognizedExtension) and said.value == b"\x04\x10" + make
+    except ExtensionNotFound:
+        same = True
+    authority = leaf.extensions.get_extension_for_class(BasicConstraints).value.ca
+    return leaf.version is Version.v3 and units == ["Authenticator Attestation"] and same and not authority
 
 
 def _verified_assertion(

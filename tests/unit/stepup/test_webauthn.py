@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import cbor2
 import msgspec
@@ -16,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from webauthn import verify_authentication_response, verify_registration_response
 
-from privguard.errors import CounterRegressionError, FactorRefusedError
+from privguard.errors import CounterRegressionError, FactorRefusedError, UnvouchedKeyError
 from privguard.stepup import webauthn as stepup_webauthn
+from privguard.stepup.factor import Makers
 from privguard.stepup.webauthn import (
     MAX_ANSWER,
     Assertion,
@@ -28,7 +30,16 @@ from privguard.stepup.webauthn import (
     verify_assertion,
     verify_registration,
 )
-from tests.authenticator import ATTESTED, BACKED_UP, ELIGIBLE, PRESENT, VERIFIED, Authenticator, text
+from tests.authenticator import (
+    ATTESTED,
+    BACKED_UP,
+    ELIGIBLE,
+    PRESENT,
+    VERIFIED,
+    Authenticator,
+    Maker,
+    text,
+)
 
 RP, ORIGIN = "crm.example", "https://crm.example"
 ORIGINS = (ORIGIN, "https://crm.example:8443")
@@ -36,14 +47,15 @@ CHALLENGE = hashlib.sha256(b"what is approved").digest()
 ANSWER = str(FactorRefusedError())
 
 
-def asked_to_enrol(challenge: bytes = CHALLENGE) -> str:
-    return registration_options(
-        challenge, rp_id=RP, rp_name="Bank", user_id=b"opaque", user_name="li.na", known=()
-    )
+def asked_to_enrol(challenge: bytes = CHALLENGE, attested: bool = False) -> str:
+    named: dict[str, Any] = {"rp_id": RP, "rp_name": "Bank", "user_id": b"opaque", "user_name": "li.na"}
+    return registration_options(challenge, **named, known=(), attested=attested)
 
 
-def enrol(answer: Mapping[str, Any], challenge: bytes = CHALLENGE) -> Credential:
-    return verify_registration(json.dumps(answer), challenge, rp_id=RP, origins=ORIGINS)
+def enrol(
+    answer: Mapping[str, Any], challenge: bytes = CHALLENGE, makers: Makers | None = None
+) -> Credential:
+    return verify_registration(json.dumps(answer), challenge, rp_id=RP, origins=ORIGINS, makers=makers)
 
 
 def enrolled(key: Authenticator) -> Credential:
@@ -86,7 +98,13 @@ def test_a_key_is_enrolled_and_signs(key: Authenticator) -> None:
 def test_the_browser_is_asked_for_a_verified_user_and_for_no_makers_word() -> None:
     options = json.loads(
         registration_options(
-            CHALLENGE, rp_id=RP, rp_name="Bank", user_id=b"opaque", user_name="li.na", known=[text(b"one")]
+            CHALLENGE,
+            rp_id=RP,
+            rp_name="Bank",
+            user_id=b"opaque",
+            user_name="li.na",
+            known=[text(b"one")],
+            attested=False,
         )
     )
     assert options["challenge"] == text(CHALLENGE)
@@ -295,6 +313,71 @@ def test_an_enrolment_that_the_key_itself_signs_is_taken(key: Authenticator) -> 
     assert enrol(answer).public_key == key.cose()
 
 
+# -- makers ------------------------------------------------------------------------------------------------
+
+MAKE, OTHER = UUID("2fc0579f-8113-47ea-b116-bb5a8db9202a"), UUID("d8522d9f-575b-4866-88a9-ba99fa02f35b")
+
+
+def trusted(*makers: Maker, make: UUID = MAKE) -> Makers:
+    return Makers(tuple(maker.root for maker in makers), frozenset({str(make)}))
+
+
+@pytest.mark.parametrize("said", [MAKE, None], ids=["a root of many makes", "a root of one"])
+def test_a_key_is_enrolled_that_its_maker_vouches_for(said: UUID | None) -> None:
+    asked = asked_to_enrol(attested=True)
+    assert json.loads(asked)["attestation"] == "direct"
+    maker = Maker(MAKE, said=said)
+    made = enrol(Authenticator(maker=maker).create(asked, ORIGIN), makers=trusted(maker))
+    assert (made.aaguid, made.attested) == (str(MAKE), True)
+
+
+UNVOUCHED: dict[str, tuple[Maker | None, bool]] = {
+    "nobody": (None, True),
+    "another maker, of the same name": (Maker(MAKE, said=MAKE), False),
+    "a certificate for another make": (Maker(MAKE, said=OTHER), True),
+    "a certificate for something else": (Maker(MAKE, said=MAKE, unit="Sales"), True),
+    "an authority's certificate": (Maker(MAKE, said=MAKE, authority=True), True),
+    "a certificate that is over": (Maker(MAKE, said=MAKE, days=-1), True),
+}
+
+
+@pytest.mark.parametrize("who", UNVOUCHED)
+def test_s07_a_key_that_no_maker_vouches_for_is_not_enrolled(who: str) -> None:
+    maker, known = UNVOUCHED[who]
+    right = maker if maker is not None and known else Maker(MAKE, said=MAKE)
+    answer = Authenticator(maker=maker).create(asked_to_enrol(attested=True), ORIGIN)
+    with pytest.raises(UnvouchedKeyError, match="let the browser see its make") as caught:
+        enrol(answer, makers=trusted(right))
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_s07_a_make_that_is_not_named_is_not_enrolled() -> None:
+    maker = Maker(MAKE, said=MAKE)
+    answer = Authenticator(maker=maker).create(asked_to_enrol(attested=True), ORIGIN)
+    with pytest.raises(UnvouchedKeyError, match=f"{MAKE} are not among .* aaguids: use another"):
+        enrol(answer, makers=trusted(maker, make=OTHER))
+    with pytest.raises(UnvouchedKeyError, match="vouches"):
+        enrol(answer, makers=trusted())  # no root is no root, not any
+
+
+def test_s07_a_makers_word_for_another_key_or_challenge_is_refused() -> None:
+    maker = Maker(MAKE, said=MAKE)
+    key = Authenticator(maker=maker)
+    answer = key.create(asked_to_enrol(attested=True), ORIGIN)
+    refused(lambda: enrol(answer, bytes(32), trusted(maker)))
+    made = cbor2.loads(base64.urlsafe_b64decode(answer["response"]["attestationObject"] + "=="))
+    other = cbor2.loads(
+        base64.urlsafe_b64decode(
+            Authenticator(maker=maker).create(asked_to_enrol(attested=True), ORIGIN)["response"][
+                "attestationObject"
+            ]
+            + "=="
+        )
+    )
+    answer["response"]["attestationObject"] = text(cbor2.dumps({**made, "attStmt": other["attStmt"]}))
+    refused(lambda: enrol(answer, makers=trusted(maker)))
+
+
 # -- evidence ---------------------------------------------------------------------------------------------
 
 
@@ -356,7 +439,7 @@ def of_vector(name: str, synced: bool) -> Credential:
 
 def test_the_vectors_of_the_standard_that_a_user_was_verified_in() -> None:
     answer, challenge = published("packed-self.ES256", "registration")
-    made = verify_registration(answer, challenge, **W3C)
+    made = verify_registration(answer, challenge, **W3C, makers=None)
     expected = of_vector("packed-self.ES256", synced=True)
     assert (made.id, made.public_key, made.backup_eligible) == (expected.id, expected.public_key, True)
     answer, challenge = published("packed.ES256", "authentication")
@@ -385,7 +468,7 @@ def test_s07_the_vectors_of_the_standard_without_a_verified_user_or_in_a_frame(n
 @pytest.mark.parametrize("name", ["none.ES256.crossOrigin", "packed.ES256"])
 def test_s07_the_vectors_of_the_standard_in_a_frame_or_with_a_makers_word(name: str) -> None:
     answer, challenge = published(name, "registration")
-    refused(lambda: verify_registration(answer, challenge, **W3C))
+    refused(lambda: verify_registration(answer, challenge, **W3C, makers=None))
     verify_registration_response(  # what is wrong is this alone
         credential=answer,
         expected_challenge=challenge,
@@ -475,4 +558,4 @@ def test_s07_an_enrolment_that_is_cut_short_is_refused(data: st.DataObject) -> N
 )
 def test_an_answer_that_is_none_is_refused(answer: bytes | str) -> None:
     refused(lambda: verify_assertion(answer, CHALLENGE, ENROLLED, rp_id=RP, origins=ORIGINS, hardware=False))
-    refused(lambda: verify_registration(answer, CHALLENGE, rp_id=RP, origins=ORIGINS))
+    refused(lambda: verify_registration(answer, CHALLENGE, rp_id=RP, origins=ORIGINS, makers=None))
