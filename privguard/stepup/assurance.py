@@ -25,7 +25,8 @@ class Profile(Struct, frozen=True, kw_only=True):
         tries: wrong tries in a row before a factor is locked.
         lock_s: seconds that it is locked.
         session_s: seconds after which one has to prove oneself again, whatever one does.
-        idle_s: seconds without any request after which one has to.
+        idle_s: seconds without any request after which one has to. No grant lasts longer, in use or not:
+            stricter than a clock that each use sets back, and nothing to write with each use.
         phishing_resistant: only a factor bound to the origin counts, with a key that cannot be copied.
         kinds: of factors that count, of ``totp webauthn code recovery``.
     """

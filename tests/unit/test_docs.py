@@ -28,6 +28,7 @@ from privguard.config import Settings, json_schema
 from privguard.gateway.own import own_routes
 from privguard.guard import Guard
 from privguard.policy import compile_policy, document, lint, load, suite
+from privguard.stepup.assurance import PROFILES
 from privguard.testing import guard_core
 
 REPO = Path(__file__).parent.parent.parent
@@ -360,6 +361,21 @@ def resolve(name: str) -> object:
             importlib.import_module(".".join(name.split(".")[:at]))
         found = getattr(found, part)
     return found
+
+
+def test_the_numbers_of_the_profiles_are_those_that_hold() -> None:
+    page = sections(REPO / "docs" / "how-to" / "step-up.md")["What the profiles hold to"]
+    said = {name: cells[2:] for cells in rows(page) for name in re.findall(r"^`(\S+)` \(", cells[0])}
+    spans = {60: "min", 3600: "h"}
+
+    def span(seconds: int) -> str:
+        unit = max(each for each in spans if seconds >= each)
+        return f"{seconds // unit} {spans[unit]}"
+
+    assert said == {
+        name: [f"{one.tries}, {span(one.lock_s)}", span(one.session_s), span(one.idle_s)]
+        for name, one in PROFILES.items()
+    }
 
 
 def test_readme_shows_the_tour_as_it_is() -> None:
