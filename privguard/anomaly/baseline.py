@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from operator import add
 from typing import Final
 
+from privguard.anomaly.calibration import Calibration
 from privguard.anomaly.counters import CELLS
-from privguard.anomaly.features import DISTANCES, PRIVATE
 from privguard.anomaly.tail import upper_tail
 
 PEER_DAYS: Final = 20.0
@@ -28,9 +28,6 @@ STRANGERS: Final = 0.5
 """Square of the coefficient of variation between peers: how far from them somebody new may be."""
 WEEK_DAYS: Final = 28
 """Days after which hours are told apart by the day of the week."""
-CHANCE: Final = 10_000
-"""Looks without kin, neighbour or colleague that a role is taken to have behind it: few clients are any.
-So the first such look is raised, not high, and a role in which they are common learns so."""
 LEAST: Final = 0.05
 """Never is less expected than this: what was not seen in a month may still happen on a good day."""
 _SIGMAS: Final = 2.0
@@ -50,28 +47,27 @@ class Sums:
 
 
 class Role:
-    """A role's days, how far they were from what was expected, and its distances and hours.
+    """A role's days, how far they were from what was expected, and its hours.
 
     Attributes:
         square, excess: sums of ``mean²`` and of ``(count - mean)² - mean``, whose ratio is 1/shape.
-        at: for each distance, how many accesses were so far.
         rare: for each hour of the week, the share of accesses in hours as rare; of the days before this one.
     """
 
     __slots__ = (
-        "accesses", "at", "day", "excess", "first", "hours", "new_places", "rare", "square", "sums",
+        "accesses", "calibration", "day", "excess", "first", "hours", "new_places", "rare", "square", "sums",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.sums = Sums()
         self.square = [0.0] * CELLS
         self.excess = [0.0] * CELLS
-        self.at = [0] * DISTANCES
         self.accesses = 0
         self.new_places = 0
         self.hours = [0] * 168
         self.rare = [1.0] * 168
         self.day = self.first = 0
+        self.calibration = Calibration()
 
     def shape(self, cell: int) -> float:
         """Of the Gamma–Poisson: how little days differ beyond chance."""
@@ -82,6 +78,7 @@ class Role:
         """Begins a day: what hours are rare is counted anew."""
         if day <= self.day:
             return
+        self.calibration.turn(day)
         self.day, self.first, total, below = day, self.first or day, sum(self.hours), 0.0
         hours: Sequence[float] = self.hours
         if day - self.first < WEEK_DAYS:
@@ -90,16 +87,10 @@ class Role:
             below += hours[hour]
             self.rare[hour] = (below + 1) / (total + 1)
 
-    def see(self, distance: int, hour: int) -> None:
+    def see(self, hour: int) -> None:
         """Learns from an access that nothing speaks against."""
         self.accesses += 1
         self.hours[hour] += 1
-        self.at[distance] += 1
-
-    def p_distance(self, distance: int) -> float:
-        """The share of accesses that were as far or further, this one included."""
-        before = CHANCE if distance > PRIVATE else 0  # surnames are common
-        return (sum(self.at[distance:]) + 1) / (self.accesses + 1 + before)
 
 
 class Expectation:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -81,6 +81,18 @@ class Decayed:
                         if count > high[cell]:
                             raised.append(cell)
         return raised
+
+    def carried(self, at_s: int) -> list[float]:
+        """What is left at a time, of the longest half-life; nothing of all others."""
+        first, half_life = CELLS - _KINDS, HALF_LIVES[-1]
+        behind = (at_s // half_life >> 4) - self.spans[-1]
+        unit = (256 + (at_s % half_life << 8) // half_life) << (at_s // half_life & 15)
+        left = [0.0] * CELLS
+        if behind in (0, 1):
+            for cell in range(first, CELLS):
+                old = self.now[cell] * _OLD if behind else self.now[cell] + self.before[cell] * _OLD
+                left[cell] = old / unit
+        return left
 
     def _late(self, first: int, kinds: Sequence[int], span: int, unit: int) -> None:
         """An event that is older than the newest span is counted, and raises no count that is read now."""
@@ -226,6 +238,29 @@ def _either(mine: bytearray, theirs: bytearray) -> bytearray:
     return bytearray(both.to_bytes(len(mine), "little"))
 
 
+class Strangers:
+    """The last clients whom nobody of the team had work with, and the days on which they were looked at."""
+
+    __slots__ = ("looks",)
+    MOST: Final = 128
+
+    def __init__(self) -> None:
+        self.looks = array("Q")
+
+    def add(self, at_s: int, key: int) -> int:
+        """On how many days before this one the client was looked at."""
+        day, short = at_s // 86_400, key >> 16
+        days = {look >> 48 for look in self.looks if look & 0xFFFFFFFFFFFF == short}
+        if day not in days:
+            insort(self.looks, day << 48 | short)
+            del self.looks[: -self.MOST]
+        return sum(each < day for each in days)
+
+    def merge(self, other: Strangers) -> None:
+        """Adds whom another has seen."""
+        self.looks = array("Q", sorted({*self.looks, *other.looks})[-self.MOST :])
+
+
 class Counted:
     """All that is counted of one actor; ``day`` (since the epoch) is the one that ``today`` counts.
 
@@ -233,10 +268,11 @@ class Counted:
         last_s: when they were last seen; -1: never.
     """
 
-    __slots__ = ("day", "decayed", "last_s", "seen", "today")
+    __slots__ = ("day", "decayed", "last_s", "seen", "strangers", "today")
 
     def __init__(self) -> None:
         self.decayed, self.seen, self.today = Decayed(), Seen(), Distinct()
+        self.strangers = Strangers()
         self.day, self.last_s = 0, -1
 
     def turn(self, day: int) -> None:
@@ -248,6 +284,7 @@ class Counted:
         """Adds what another worker counted of the same actor."""
         self.decayed.merge(other.decayed)
         self.seen.merge(other.seen)
+        self.strangers.merge(other.strangers)
         self.turn(other.day)
         if other.day == self.day:
             self.today.merge(other.today)

@@ -38,6 +38,7 @@ class Cause(enum.StrEnum):
     EMPLOYER = "employer"
     ADDRESS = "address"
     KIN = "kin"
+    AGAIN = "again"
     HOUR = "hour"
     PLACE = "place"
 

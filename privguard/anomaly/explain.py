@@ -21,7 +21,7 @@ _WHY: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.CAP: "{observed:.0f} different clients today; the role may look at {expected:.0f}.",
         Cause.DORMANT: "The account was not used for {days:.0f} days.",
         Cause.CONCURRENT: "{observed:.0f} seconds before, the account was used on another device, elsewhere.",
-        Cause.VIEWS: "{observed:.0f} views in the last {window}; {expected:.1f} are usual,"
+        Cause.VIEWS: "{observed:.0f} views without a task in the last {window}; {expected:.1f} are usual,"
         " {peers:.1f} of peers.",
         Cause.NEW: "{observed:.0f} clients never seen before in the last {window}; {expected:.1f} are usual,"
         " {peers:.1f} of peers.",
@@ -39,6 +39,7 @@ _WHY: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.EMPLOYER: "The client has the actor's employer; {share} of the role's looks are as close.",
         Cause.ADDRESS: "The client lives where the actor lives; {share} of the role's looks are as close.",
         Cause.KIN: "The client is kin of the actor's; {share} of the role's looks are as close.",
+        Cause.AGAIN: "Looked at on {observed:.0f} days of late, without work of anybody in the team.",
         Cause.HOUR: "The role hardly works at this hour of the week;"
         " {share} of its looks are at hours as rare.",
         Cause.PLACE: "A device or place that this account has not been used from.",
@@ -62,6 +63,7 @@ _CLEARS: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.EMPLOYER: "a task or a call for this client",
         Cause.ADDRESS: "a task or a call for this client",
         Cause.KIN: "a task or a call for this client",
+        Cause.AGAIN: "a task, a call or an assignment for this client",
         Cause.HOUR: "a shift on record",
         Cause.PLACE: "a second factor on this device",
     }
@@ -80,7 +82,7 @@ _WHY_ZH: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.CAP: "今日已查看 {observed:.0f} 位不同客户，该角色上限为 {expected:.0f} 位。",
         Cause.DORMANT: "该账号已有 {days:.0f} 天未使用。",
         Cause.CONCURRENT: "{observed:.0f} 秒前，该账号在另一地点的另一设备上使用。",
-        Cause.VIEWS: f"近{{window}}内查看 {{observed:.0f}} 次，{_USUAL_ZH}",
+        Cause.VIEWS: f"近{{window}}内无任务查看 {{observed:.0f}} 次，{_USUAL_ZH}",
         Cause.NEW: f"近{{window}}内查看 {{observed:.0f}} 位从未查看过的客户，{_USUAL_ZH}",
         Cause.CLEAR: f"近{{window}}内查看 {{observed:.0f}} 次明文，{_USUAL_ZH}",
         Cause.UNRELATED: f"近{{window}}内查看 {{observed:.0f}} 位无业务往来的客户，{_USUAL_ZH}",
@@ -91,6 +93,7 @@ _WHY_ZH: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.EMPLOYER: f"该客户与查看人任职于同一单位，{_CLOSE_ZH}",
         Cause.ADDRESS: f"该客户与查看人住址相同，{_CLOSE_ZH}",
         Cause.KIN: f"该客户是查看人的亲属，{_CLOSE_ZH}",
+        Cause.AGAIN: "近期在 {observed:.0f} 个不同日子查看该客户，而团队中无人与其有业务往来。",
         Cause.HOUR: "该角色很少在每周的这一时段工作，同样少见时段的查看占 {share}。",
         Cause.PLACE: "该账号此前未在此设备或地点使用过。",
     }
@@ -113,6 +116,7 @@ _CLEARS_ZH: Final[Mapping[Cause, str]] = MappingProxyType(
         Cause.EMPLOYER: "登记与该客户有关的任务或来电",
         Cause.ADDRESS: "登记与该客户有关的任务或来电",
         Cause.KIN: "登记与该客户有关的任务或来电",
+        Cause.AGAIN: "登记与该客户有关的任务、来电或分管关系",
         Cause.HOUR: "登记排班",
         Cause.PLACE: "在此设备上通过二次验证",
     }

@@ -18,7 +18,10 @@ _CLOSE: Final = tuple(
         (int(Relation.SURNAME), int(Relation.EMPLOYER), int(Relation.ADDRESS), int(Relation.KIN)), PRIVATE
     )
 )[::-1]
-_TASKS: Final = int(Relation.TASK | Relation.CALL | Relation.COVER | Relation.CAMPAIGN)
+TASKS: Final = int(Relation.TASK | Relation.CALL | Relation.COVER | Relation.CAMPAIGN)
+"""Reasons for one client at one time, which no count of looks holds against anybody."""
+ASSIGNED: Final = int(Relation.PORTFOLIO)
+"""Who is new and of the portfolio was assigned."""
 _WEEK_H: Final = 168
 
 
@@ -27,7 +30,7 @@ def distance(access: Access) -> int:
 
     Who is close in private and not of one's tasks is furthest, the own branch or portfolio notwithstanding.
     """
-    if access.relations & CLOSE and not access.relations & _TASKS:
+    if access.relations & CLOSE and not access.relations & TASKS:
         return next(far for far, relation in _CLOSE if access.relations & relation)
     if access.relations & REASONS:
         return RELATED

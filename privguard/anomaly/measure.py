@@ -65,6 +65,13 @@ def average_precision(ranked: Iterable[tuple[float, bool]], share: float | None 
     return area / positives
 
 
+def discoveries(ps: Mapping[UserDay, float], rate: float) -> list[UserDay]:
+    """The least p first, as many as hold at most this share of false ones (Benjamini and Hochberg 1995)."""
+    ordered = sorted(ps, key=lambda key: (ps[key], key))
+    bounds = (at for at, key in enumerate(ordered, 1) if ps[key] <= rate * at / len(ordered))
+    return ordered[: max(bounds, default=0)]
+
+
 def alerts(levels: Mapping[UserDay, float], budget: int, least: float = 0.0) -> set[UserDay]:
     """The highest of each day, at most ``budget``, and only what is above ``least``."""
     days: dict[int, list[tuple[float, int]]] = defaultdict(list)

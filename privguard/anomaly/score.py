@@ -18,25 +18,24 @@ from msgspec import Struct, field
 
 from privguard.anomaly.access import Access
 from privguard.anomaly.baseline import Expectation, Role, Sums, learn
+from privguard.anomaly.calibration import FLAGGED, TESTS
 from privguard.anomaly.counters import CELLS, HALF_LIVES, KINDS, Counted, client_key
 from privguard.anomaly.evidence import BY_CLOSENESS, BY_KIND, NOTHING, UNKNOWN, Cause, Evidence, Level, Risk
-from privguard.anomaly.features import PRIVATE, UNRELATED, distance, hour_of_week
-from privguard.anomaly.tail import at_least_one
+from privguard.anomaly.features import ASSIGNED, PRIVATE, RELATED, TASKS, UNRELATED, distance, hour_of_week
+from privguard.anomaly.tail import FLOOR, at_least_one
 
 DAY: Final = 86_400
 DORMANT_S: Final = 90 * DAY
 CONCURRENT_S: Final = 300
 PLACES: Final = 6
 """Devices and zones that are remembered of an actor."""
-RAISED_P, HIGH_P, SEVERE_P = 1e-3, 1e-4, 1e-6
+RAISED_P, HIGH_P, SEVERE_P = 1e-3, FLAGGED, 1e-6
 _ODD: Final = 0.005
 """Hours that hold less than this share of a role's accesses are odd."""
 _RARE: Final = 0.02
 """What is less rare than this is no evidence."""
 _SENSITIVE: Final = 4.0
 _REFUSAL: Final = (len(KINDS) - 1,)
-_ASKED: Final = 4
-"""Tests that an ordinary access is put to: distance, hour, place, and its counts together."""
 
 
 class Rules(Struct, frozen=True):
@@ -51,7 +50,8 @@ class Actor:
     """What is known of one actor; about 8 kB, most of it whom they have seen."""
 
     __slots__ = (
-        "counted", "expected", "flagged", "highest", "last_place", "peers", "places", "role", "sums",
+        "counted", "expected", "flagged", "highest", "last_place", "lately", "peers", "places", "role",
+        "sums",
     )  # fmt: skip
 
     def __init__(self, role: Role, peers: Sums) -> None:
@@ -59,18 +59,19 @@ class Actor:
         self.role, self.peers, self.sums = role, peers, Sums()
         self.expected = Expectation(self.sums, peers, role)
         self.highest = [0.0] * CELLS
-        self.flagged = False
+        self.flagged = self.lately = False
         self.places: tuple[tuple[str, str], ...] = ()
         self.last_place = ("", "")
 
     def turn(self, day: int) -> None:
         """Ends the actor's day, and begins another."""
-        if self.counted.day and not self.flagged:
+        if self.counted.day and not (self.flagged or self.lately):
             learn(self.highest, self.expected, self.sums, self.peers, self.role)
+        self.lately = self.flagged and day == self.counted.day + 1
         self.counted.turn(day)
         self.role.turn(day)
         self.expected = Expectation(self.sums, self.peers, self.role)
-        self.highest = [0.0] * CELLS
+        self.highest = self.counted.decayed.carried(day * DAY)
         self.flagged = False
 
 
@@ -114,35 +115,42 @@ class Scorer:
 
     def _score(self, access: Access) -> Risk:
         actor = self.actors.get(access.actor) or self._actor(access)
-        counted, at, key = actor.counted, access.at_s, client_key(access.client)
+        counted, at, key, role = actor.counted, access.at_s, client_key(access.client), actor.role
         if at // DAY > counted.day:  # 1
             actor.turn(at // DAY)
+            role.calibration.meet(access.actor, at // DAY)
         if access.refused:
             evidence = self._rules(access, actor)  # 2
             if raised := counted.decayed.add(at, _REFUSAL, actor.highest, actor.expected.high):
                 self._counts(actor, raised, evidence)
-            return self._risk(actor, access, evidence)
+            risk = self._risk(actor, access, evidence)
+            role.calibration.see(access.actor, RELATED, 0, evidence)
+            return risk
         counted.today.add(key)
         far, hour = distance(access), hour_of_week(at)
         evidence = self._rules(access, actor)  # 2
-        kinds = [0]
-        if counted.seen.add(at, key):
-            kinds.append(1)
+        new, kinds = counted.seen.add(at, key), list[int]()
+        if not access.relations & TASKS:
+            kinds.append(0)
+            if new and not access.relations & ASSIGNED:
+                kinds.append(1)
         if access.clear:
             kinds.append(2)
         if far >= UNRELATED:
             kinds.append(3)
-        odd = actor.role.rare[hour] < _ODD
-        if odd:
+        if role.rare[hour] < _ODD:
             kinds.append(4)
         if raised := counted.decayed.add(at, kinds, actor.highest, actor.expected.high):  # 3
             self._counts(actor, raised, evidence)
-        self._rarities(actor, access, far, hour, evidence)  # 4
+        again = counted.strangers.add(at, key) if far >= UNRELATED else 0
+        if far:
+            self._distance(role, access, far, again, evidence)  # 4
+        self._rarities(actor, access, hour, evidence)
         if at > counted.last_s:
             counted.last_s = at
         risk = self._risk(actor, access, evidence)  # 5
-        if risk.p >= HIGH_P:
-            actor.role.see(far, hour)
+        if role.calibration.see(access.actor, far, again, evidence):
+            role.see(hour)
         return risk
 
     def _rules(self, access: Access, actor: Actor) -> list[Evidence]:
@@ -175,11 +183,18 @@ class Scorer:
                 peers = actor.peers.total[cell] / max(1, actor.peers.days)
                 evidence.append(Evidence(cause, p, count, actor.expected.mean[cell], peers, half_life))
 
-    def _rarities(self, actor: Actor, access: Access, far: int, hour: int, evidence: list[Evidence]) -> None:
-        role = actor.role
-        if far and role.sums.days and (p := role.p_distance(far)) < _RARE:
+    def _distance(self, role: Role, access: Access, far: int, again: int, evidence: list[Evidence]) -> None:
+        p, often = role.calibration.share(Cause.DISTANCE, far), role.calibration.share(Cause.AGAIN, again)
+        if far >= PRIVATE:  # who comes back to their kin is named for the kin
+            p, often = min(p, often), 1.0
+        if p < _RARE:
             cause = Cause.DISTANCE if far < PRIVATE else BY_CLOSENESS[far - PRIVATE]
             evidence.append(Evidence(cause, p, access.idle_s if far < PRIVATE else 0.0))
+        if often < _RARE:
+            evidence.append(Evidence(Cause.AGAIN, often, again + 1))
+
+    def _rarities(self, actor: Actor, access: Access, hour: int, evidence: list[Evidence]) -> None:
+        role = actor.role
         if (p := role.rare[hour]) < _RARE:
             evidence.append(Evidence(Cause.HOUR, p, hour))
         device, zone = actor.last_place
@@ -194,19 +209,26 @@ class Scorer:
                 evidence.append(Evidence(Cause.PLACE, p))
 
     def _risk(self, actor: Actor, access: Access, evidence: list[Evidence]) -> Risk:
+        """Of what is not excused; the rest is taken out of ``evidence``, for nobody to learn from."""
         if evidence and self.excused:
-            evidence = [each for each in evidence if each.p == 0.0 or not self._excused(access, each.cause)]
+            evidence[:] = [e for e in evidence if e.p == 0.0 or not self._excused(access, e.cause)]
         if not evidence:
             return NOTHING
-        if len(evidence) > 1:
-            evidence.sort(key=_weight)
-        p = at_least_one((each.p for each in evidence), _ASKED)
+        calibration = actor.role.calibration
+        told = [
+            Evidence(e.cause, calibration.worth(e), e.observed, e.expected, e.peers, e.window_s)
+            for e in evidence
+        ]
+        if len(told) > 1:
+            told.sort(key=_weight)
+        p = at_least_one((each.p for each in told), TESTS)
         if access.sensitive:
             p /= _SENSITIVE
-        level = _level(p)
-        if level is Level.RULE or p < HIGH_P:
+        if p < HIGH_P:
             actor.flagged = True
-        return Risk(level, p, tuple(evidence))
+        if p < calibration.flagged:
+            calibration.suspect(access.actor, actor.role.day)
+        return Risk(_level(p), p, tuple(told))
 
     def _excused(self, access: Access, cause: Cause) -> bool:
         return access.at_s < self.excused.get((access.actor, cause), 0)
@@ -225,5 +247,12 @@ def _level(p: float) -> Level:
 
 
 def surprise(risk: Risk) -> float:
-    """The risk as a number to rank by: -log10 of p; rules before everything."""
-    return 99.0 if risk.level is Level.RULE else -math.log10(max(risk.p, 1e-15))
+    """The risk as a number to rank by: -log10 of p; a honey client before everything, other rules as severe.
+
+    Nobody looks at a honey client by accident; but accounts are used again, and from two places, and of those
+    who did the worst statistics come first.
+    """
+    if risk.level is Level.RULE and risk.evidence[0].cause is Cause.HONEY:
+        return 99.0
+    p = min((each.p for each in risk.evidence if each.p), default=1.0) if risk.level is Level.RULE else risk.p
+    return -math.log10(max(min(p, SEVERE_P) if risk.level is Level.RULE else p, FLOOR))

@@ -21,7 +21,7 @@ from privguard.cli.options import (
 )
 
 _EXCUSABLE = (
-    *("views", "new", "clear", "unrelated", "odd-hours", "refused", "distance"),
+    *("views", "new", "clear", "unrelated", "odd-hours", "refused", "distance", "again"),
     *("surname", "employer", "address", "kin", "hour", "place"),
 )
 """Causes, but for those of rules; not read off ``Cause``: to load it would slow every command's start."""

@@ -11,14 +11,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
 
 from privguard.anomaly import batch
-from privguard.anomaly.access import Access, Day, Labelled
+from privguard.anomaly.access import Access, Day, Labelled, Work
 from privguard.anomaly.evidence import Risk
 from privguard.anomaly.levels import ORDINARY, levels
 from privguard.anomaly.measure import (
@@ -28,15 +28,17 @@ from privguard.anomaly.measure import (
     alerts,
     average_precision,
     detected,
+    discoveries,
     quantile,
 )
-from privguard.anomaly.score import Rules, Scorer, surprise
-from privguard.anomaly.simulate import CONTROLS, Plan, World
+from privguard.anomaly.score import Scorer, surprise
+from privguard.anomaly.simulate import CONTROLS, Plan, World, inject
 from privguard.anomaly.simulate.plan import Population
+from privguard.anomaly.watch import REACH_S, Sight, Watch
 from privguard.oversight.baselines import baselines
 from privguard.oversight.lookback import Lookback
-from privguard.oversight.planting import Source, plans_of, with_plants
-from privguard.oversight.protocol import CALM, EXPECTED, GROUPS, Report, report_of
+from privguard.oversight.planting import Source, plans_of, streams_of
+from privguard.oversight.protocol import CALM, EXPECTED, FALSE, GROUPS, Report, report_of
 
 Curves = dict[str, dict[str, list[tuple[float, bool]]]]
 
@@ -107,8 +109,7 @@ class Judged:
     def __init__(self, source: Source, plans: Mapping[tuple[str, str], Plan], seed: int) -> None:
         self.source, self.seed = source, seed
         self._numbers: dict[str, int] = {"": -1}
-        self.days = list(with_plants(source, plans, seed))
-        self._took: list[int] = []
+        self.days = list(inject(source.days, source.people, streams_of(seed), plans))
         inline, before = self._score()
         found, self._trends = self._look_back()
         self.seen = [
@@ -133,20 +134,34 @@ class Judged:
                 yield day.number, each
 
     def _score(self) -> tuple[list[tuple[float, str]], dict[UserDay, float]]:
-        """Surprise and top cause of each event after the split; before it, the highest of each user-day."""
-        scorer, before = Scorer(Rules(honey=frozenset({self.source.people.honey()}))), dict[UserDay, float]()
-        late: list[tuple[float, str]] = []
+        """Surprise and top cause of each event after the split; before it, the highest of each user-day.
+
+        By the watch, as it runs in a worker: it knows the team's last looks, and work as the CRM says it.
+        """
+        scorer, before, late = Timed(), dict[UserDay, float](), list[tuple[float, str]]()
+        watch, honey = Watch(scorer), {self.source.people.honey()}
+        watch.awake = True
         for day in self.days:
+            work = deque(day.work)
             for each in day.accesses:
-                start = time.perf_counter_ns()
-                risk = scorer.score(each.access)
-                took = time.perf_counter_ns() - start
+                access = each.access
+                while work and work[0].at_s < access.at_s:  # no record explains the look that it is of
+                    _worked(watch, work.popleft())
+                place = access.zone, access.device
+                sight = Sight(
+                    access.at_s, access.actor, access.role, access.team, access.clear, place=place,
+                    relations={"": access.relations},
+                )  # fmt: skip
+                risk = watch.look("", sight, [(access.client, ("",))], honey)
                 if day.number < self.source.split:
-                    key = (day.number, self._number(each.access.actor))
+                    key = (day.number, self._number(access.actor))
                     before[key] = max(before.get(key, 0.0), surprise(risk))
+                    scorer.took.clear()
                 else:
-                    self._took.append(took)
                     late.append((surprise(risk), _top(risk)))
+            for done in work:
+                _worked(watch, done)
+        self._took = scorer.took
         return late, before
 
     def _look_back(
@@ -303,8 +318,9 @@ class Judged:
 
     def add_sums(self, sums: dict[str, list[float]]) -> None:
         """What is measured of ordinary work and of controls: false alerts, calibration, cost."""
-        controls = {key for key, names in self._planted.items() if names <= set(CONTROLS)}
         insiders = {actor for (_, actor), names in self._planted.items() if not names <= set(CONTROLS)}
+        innocent = {key for key, names in self._planted.items() if names <= set(CONTROLS)}
+        controls = {key for key in innocent if key[1] not in insiders}
         ordinary = {key for key in self._all if key not in self._planted and key[1] not in insiders}
         for name in ("inline", "batch"):
             levels = self.rankings[name].levels
@@ -314,8 +330,20 @@ class Judged:
         plain = [10.0**-each.inline for each in self.seen if not each.labelled.scenario]
         for p in (1e-3, 1e-4):
             sums[f"p {p:g}"].append(sum(each <= p for each in plain) / max(1, len(plain)))
+        found = self._discoveries()
+        false = found - {key for key, names in self._planted.items() if names - set(CONTROLS)}
+        sums["discoveries"].append(len(found) / (self.source.people.days - self.source.split))
+        sums["false"] += [len(false) / len(found)] if found else []
         sums["mean"].append(sum(self._took) / max(1, len(self._took)) / 1000)
         sums["p99"].append(quantile(self._took, 0.99) / 1000)
+
+    def _discoveries(self) -> set[UserDay]:
+        """User-days that inline takes for false in one of ``FALSE`` at most, and within the budget."""
+        looks = Counter((each.day, each.actor) for each in self.seen)
+        days: dict[int, dict[UserDay, float]] = defaultdict(dict)
+        for key, level in self.rankings["inline"].levels.items():
+            days[key[0]][key] = looks[key] * 10.0 ** (-level * self.scale)
+        return {key for ps in days.values() for key in discoveries(ps, FALSE)[:BUDGET]}
 
     def about(self) -> dict[str, Any]:
         """The log in numbers."""
@@ -324,6 +352,24 @@ class Judged:
             "name": self.source.name, "staff": len(people.staff), "days": people.days,
             "split_day": self.source.split, "events": sum(len(day.accesses) for day in self.source.days),
         }  # fmt: skip
+
+
+class Timed(Scorer):
+    """The scorer, and how many nanoseconds each look took it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.took: list[int] = []
+
+    def score(self, access: Access) -> Risk:
+        start = time.perf_counter_ns()
+        risk = super().score(access)
+        self.took.append(time.perf_counter_ns() - start)
+        return risk
+
+
+def _worked(watch: Watch, done: Work) -> None:
+    watch.work(done.at_s, done.client, done.actor, done.kind if done.kind in REACH_S else "task")
 
 
 def _top(risk: Risk) -> str:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
-from privguard.anomaly.access import Day, Labelled
-from privguard.anomaly.simulate import CONTROLS, SCENARIOS, Plan, Streams, World, inject
+from privguard.anomaly.access import Day
+from privguard.anomaly.simulate import CONTROLS, SCENARIOS, Plan, Streams, World
 from privguard.anomaly.simulate import days as days_of
 from privguard.anomaly.simulate.plan import Population
 from privguard.oversight.protocol import FEW, INCIDENTS
-
-Plans = Mapping[tuple[str, str], Plan]
 
 
 class Source(NamedTuple):
@@ -51,24 +47,3 @@ def plans_of(
         for name, control in CONTROLS.items():
             plans[name, "0"] = control(people, streams(name), span)
     return plans
-
-
-def with_plants(source: Source, plans: Plans, seed: int) -> Iterator[Day]:
-    """The log with its plants, each access with the time since the team last had work with the client."""
-    people, last = source.people, dict[tuple[str, str], int]()
-    for day in inject(source.days, people, streams_of(seed), plans):
-        work, looks = iter(day.work), list[Labelled]()
-        done = next(work, None)
-        for each in day.accesses:
-            access = each.access
-            while done is not None and done.at_s < access.at_s:
-                if done.actor:
-                    last[people.team(done.actor), done.client] = done.at_s
-                done = next(work, None)
-            since = last.get((access.team, access.client))
-            idle = -1 if since is None else access.at_s - since
-            looks.append(replace(each, access=replace(access, idle_s=idle)))
-        for rest in (done, *work):
-            if rest is not None and rest.actor:
-                last[people.team(rest.actor), rest.client] = rest.at_s
-        yield Day(day.number, looks, day.work)

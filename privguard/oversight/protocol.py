@@ -25,6 +25,8 @@ FEW: Final = {"vip": 1, "collusion": 1}
 INCIDENTS: Final = 3
 CALM: Final = 30
 """Days before the split by which levels are measured."""
+FALSE: Final = 0.1
+"""The share of false ones that inline's alerts may hold by their p: what they hold is measured."""
 _GATES: Final = (
     *(
         (f"{name}: events", name, detector, "event_pr_auc", True, bound)
@@ -48,7 +50,7 @@ _GATES: Final = (
 )  # fmt: skip
 """Name, scenario, detector, figure, whether it must be at least the bound, and the bound."""
 _UNRELATED: Final = frozenset({Cause.UNRELATED, Cause.DISTANCE, Why.NOBODY, Why.NO_FOLLOW_UP})
-_PRIVATE: Final = _UNRELATED | {Why.PRIVATE}
+_PRIVATE: Final = _UNRELATED | {Why.PRIVATE, Cause.AGAIN}
 EXPECTED: Final[Mapping[str, frozenset[str]]] = {
     "vip": frozenset({"surge"}),
     "family": _PRIVATE | {Cause.KIN},
@@ -65,7 +67,7 @@ EXPECTED: Final[Mapping[str, frozenset[str]]] = {
     "reveal-abuse": frozenset({Cause.CLEAR}),
     "honey": frozenset({Cause.HONEY}),
     "mimicry": frozenset({Why.NO_FOLLOW_UP, Why.TEAM_WORK}),
-    "intesa": _UNRELATED | {Cause.NEW},
+    "intesa": _UNRELATED | {Cause.NEW, Cause.AGAIN},
 }
 """Which top reasons name what was planted."""
 
@@ -88,6 +90,7 @@ class Report(Struct):
     baselines: dict[str, dict[str, dict[str, Any]]]
     controls: dict[str, Any]
     calibration: dict[str, Any]
+    false_discovery_rate: dict[str, Any]
     inline_us: dict[str, Any]
     gates: list[Gate]
 
@@ -116,6 +119,11 @@ def report_of(
             )
         },
         calibration={p: spread(sums[f"p {p}"]) for p in ("0.001", "0.0001")},
+        false_discovery_rate={
+            "target": FALSE,
+            "measured": _with_mean(sums["false"]),
+            "alerts_a_day": spread(sums["discoveries"]),
+        },
         inline_us={name: spread(sums[name]) for name in ("mean", "p99")},
         gates=[],
     )

@@ -33,7 +33,7 @@ def _looks(
     hours: tuple[int, int] = (9, 17),
 ) -> Plan:
     """Each client once, on one of the days."""
-    plan = Plan(worked=True)
+    plan = Plan(worked="transaction")
     for number in clients if days else ():
         at = world.start_s + chosen(draws, days) * DAY + draws.randrange(hours[0] * 3600, hours[1] * 3600)
         plan.looks.append(Look(at, actor, world.name(number)))
@@ -85,7 +85,7 @@ def reassignment(world: World, draws: Draws, span: tuple[int, int]) -> Plan:
 
 def outage(world: World, draws: Draws, span: tuple[int, int]) -> Plan:
     """For a day the call centre has three times the calls."""
-    plan, days = Plan(worked=True), _days(world, draws, span, 7, 7)
+    plan, days = Plan(worked="call"), _days(world, draws, span, 7, 7)
     for member in [m for m in world.members.values() if m.role == "call"][:40]:
         clients = [draws.randrange(0, world.clients) for _ in range(round(world.daily(member.id) * 2))]
         plan.looks += _looks(world, draws, member.id, days[:1], clients, (8, 21)).looks

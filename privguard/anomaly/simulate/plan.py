@@ -28,12 +28,12 @@ class Plan(Struct):
 
     Attributes:
         quiet: (actor, first day, day after the last) in which ordinary work is left out.
-        worked: whether business events follow the looks, as they do in innocent work.
+        worked: what business event comes with each look, as in innocent work; a "call" before it, else after.
     """
 
     looks: list[Look] = field(default_factory=list)
     quiet: list[tuple[str, int, int]] = field(default_factory=list)
-    worked: bool = False
+    worked: str = ""
 
 
 class Population(Protocol):

@@ -117,9 +117,9 @@ def takeover(people: Population, draws: Draws, span: Span) -> Plan:
 def dormant(people: Population, draws: Draws, span: Span) -> Plan:
     """Idle for 90 days or more, then 20 views a day or more."""
     actor = chosen(draws, people.staff)
-    first, end = _within(draws, (max(span[0], 91), max(span[1], 94)), 3, 10)
+    first, end = _within(draws, (max(span[0], 105), max(span[1], 108)), 3, 10)
     plan = _daily(people, draws, actor, (first, end), 20, 40)
-    plan.quiet.append((actor, 0, end))
+    plan.quiet.append((actor, max(0, first - draws.randrange(90, 106)), end))
     return plan
 
 

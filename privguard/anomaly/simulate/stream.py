@@ -54,7 +54,7 @@ def _ordinary(
 
 def inject(log: Iterable[Day], people: Population, streams: Streams, plans: Plans) -> Iterator[Day]:
     """Any log, with the planned looks among its own, and without the ordinary work of who is to be quiet."""
-    planned: dict[int, list[tuple[str, str, bool, Look]]] = defaultdict(list)
+    planned: dict[int, list[tuple[str, str, str, Look]]] = defaultdict(list)
     for (scenario, incident), plan in plans.items():
         for look in plan.looks:
             on = (look.at_s - people.start_s) // DAY
@@ -71,8 +71,8 @@ def inject(log: Iterable[Day], people: Population, streams: Streams, plans: Plan
                 continue
             looks.append(Labelled(found, scenario, incident))
             if worked:
-                done = Work(found.at_s + draws.randrange(30, 1800), found.client, found.actor, "transaction")
-                work.append(done)
+                ahead = -draws.randrange(5, 60) if worked == "call" else draws.randrange(30, 1800)
+                work.append(Work(found.at_s + ahead, found.client, found.actor, worked))
         work.sort(key=lambda each: (each.at_s, each.client))
         yield Day(day.number, in_order(looks), work)
 

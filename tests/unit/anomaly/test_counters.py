@@ -29,6 +29,7 @@ def count(state: Counted, event: Event) -> None:
     if at // 86_400 == state.day:
         state.today.add(key)
     state.seen.add(at, key)
+    state.strangers.add(at, key)
     state.decayed.add(at, [kind for kind in range(len(KINDS)) if kinds >> kind & 1], [0.0] * CELLS, BARS)
     state.last_s = max(state.last_s, at)
 
@@ -46,7 +47,7 @@ def bits(state: Counted) -> object:
     registers = today.registers and bytes(today.registers)
     return (
         decayed.spans, decayed.now, decayed.before, seen.quarter, bytes(seen.now), bytes(seen.before),
-        state.day, list(today.keys), registers, state.last_s,
+        state.day, list(today.keys), registers, state.last_s, list(state.strangers.looks),
     )  # fmt: skip
 
 

@@ -7,7 +7,16 @@ import random
 
 import pytest
 
-from privguard.anomaly.measure import Incident, alerts, average_precision, detected, median, quantile, spread
+from privguard.anomaly.measure import (
+    Incident,
+    alerts,
+    average_precision,
+    detected,
+    discoveries,
+    median,
+    quantile,
+    spread,
+)
 
 
 def test_average_precision_of_known_rankings() -> None:
@@ -33,6 +42,25 @@ def test_average_precision_at_a_share_is_that_of_a_log_with_so_many_positives() 
     few = [(5.0, True), (4.0, False), (3.0, True), (2.0, False), (1.0, False), (0.0, False)]
     many = [each for each in few for _ in range(10 if each[1] else 1)]
     assert average_precision(few, 20 / 24) == pytest.approx(average_precision(many))
+
+
+def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
+    ps = dict(enumerate((0.01, 0.02, 0.03, 0.05, 0.2)))
+    days = {(1, actor): p for actor, p in ps.items()}
+    assert discoveries(days, 0.05) == [(1, 0), (1, 1), (1, 2)]  # bounds 0.01, 0.02, 0.03, 0.04, 0.05
+    assert discoveries(days, 0.001) == []
+    assert discoveries({}, 0.05) == []
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_discoveries_hold_no_more_false_ones_than_said(rate: float) -> None:
+    """Twenty true ones of a hundred, over 400 logs."""
+    draws, shares = random.Random(3), list[float]()
+    for _ in range(400):
+        ps = {(1, n): draws.random() * (1e-3 if n < 20 else 1.0) for n in range(100)}
+        found = discoveries(ps, rate)
+        shares.append(sum(actor >= 20 for _, actor in found) / max(1, len(found)))
+    assert rate * 0.6 < sum(shares) / len(shares) < rate
 
 
 def test_a_budget_takes_the_highest_of_each_day() -> None:

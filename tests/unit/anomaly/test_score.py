@@ -129,9 +129,44 @@ def test_a_flagged_day_is_not_learned_from() -> None:
     before = scorer.actors["a0"].sums.days
     for each in range(60):
         scorer.score(mine(T0 + 41 * DAY + 10 * each, f"x{each}", relations=0))
-    scorer.score(mine(T0 + 42 * DAY))
-    scorer.score(mine(T0 + 43 * DAY))
-    assert scorer.actors["a0"].sums.days == before + 2
+    for day, learned in (
+        (42, 1),
+        (43, 1),
+        (44, 2),
+    ):  # what is left of its counts on the day after is not, either
+        scorer.score(mine(T0 + day * DAY))
+        assert scorer.actors["a0"].sums.days == before + learned
+
+
+def test_the_day_after_is_not_held_against_whom_the_day_before_was() -> None:
+    scorer = Scorer()
+    office(scorer)
+    for each in range(200):
+        scorer.score(mine(T0 + 41 * DAY + 10 * each, f"x{each}", relations=0))
+    after = [scorer.score(mine(T0 + 42 * DAY + 1800 * each, f"c0-{each}")) for each in range(10)]
+    assert {risk.level for risk in after} == {Level.LOW}
+
+
+def test_who_comes_back_to_a_stranger_is_found() -> None:
+    scorer = Scorer()
+    office(scorer)
+    risks = []
+    for day in range(41, 69, 4):
+        risks.append(scorer.score(mine(T0 + day * DAY, "x", relations=0)))
+        office(scorer, 4, day, day)
+    assert risks[0].level in (Level.LOW, Level.RAISED)
+    assert (causes(risks[-1])[0], risks[-1].evidence[0].observed) == (Cause.AGAIN, len(risks))
+    assert [risk.level for risk in risks[-2:]] == [Level.SEVERE, Level.SEVERE] or risks[-1].p < risks[
+        1
+    ].p / 30
+
+
+def test_work_of_a_task_is_no_count_against_anybody() -> None:
+    scorer = Scorer()
+    office(scorer)
+    at = T0 + 41 * DAY
+    calls = [scorer.score(mine(at + 60 * each, f"x{each}", relations=Relation.CALL)) for each in range(60)]
+    assert {risk.level for risk in calls} == {Level.LOW}
 
 
 def test_who_ramps_up_for_60_days_is_still_caught() -> None:

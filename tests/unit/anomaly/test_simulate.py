@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from privguard.anomaly.access import CLOSE, REASONS, Relation
+from privguard.anomaly.access import CLOSE, REASONS, Day, Relation
 from privguard.anomaly.simulate import CONTROLS, SCENARIOS, Plan, Streams, World, days, inject
 from privguard.anomaly.simulate.draws import negative_binomial, poisson, zipf
 from privguard.anomaly.simulate.plan import DAY, Look
@@ -141,7 +141,8 @@ DEFINED: dict[str, Rule] = {
     "unrelated": lambda w, p: lasts(p) <= 20
     and 0.1 < a_day(w, p)[0] / (a_day(w, p)[0] + w.daily(p.looks[0].actor)) < 0.55,
     "takeover": lambda w, p: steady(p) and {o.device for o in p.looks} == {"d-unknown"},
-    "dormant": lambda w, p: p.quiet[0][2] >= 90 and min(a_day(w, p)) >= 20,
+    "dormant": lambda w, p: 0 < p.quiet[0][1] <= (p.looks[0].at_s - w.start_s) // DAY - 90
+    and min(a_day(w, p)) >= 20,
     "leaver": lambda w, p: len({o.client for o in p.looks}) >= 0.59 * len(w.book(p.looks[0].actor))
     and p.quiet[0][2] == w.days,
     "collusion": lambda w, p: 3 <= actors(p) <= 6 and 10 <= min(a_day(w, p)) <= max(a_day(w, p)) <= 20,
@@ -178,7 +179,14 @@ def test_a_control_is_work(name: str) -> None:
     plan = CONTROLS[name](world, streams(5)(name), (5, 30))
     assert plan.looks
     assert plan.worked
-    if name != "outage":  # the calls' clients are anybody's
+    if name == "outage":  # the calls' clients are anybody's, and each is a call on record before the look
+        day = (plan.looks[0].at_s - world.start_s) // DAY
+        (outage,) = inject([Day(day, [], [])], world, streams(5), {(name, "1"): plan})
+        calls = {(done.actor, done.client): done.at_s for done in outage.work if done.kind == "call"}
+        looks = [each.access for each in outage.accesses]
+        assert all(calls[look.actor, look.client] < look.at_s + DAY for look in looks)
+        assert {(look.actor, look.client) for look in looks} == calls.keys()
+    else:
         reasons = [
             world.relations(o.actor, o.client, (o.at_s - world.start_s) // DAY) & REASONS for o in plan.looks
         ]
