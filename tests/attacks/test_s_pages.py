@@ -71,7 +71,26 @@ def granted(page: Seen) -> dict[str, object]:
     return found
 
 
-def test_a_clear_value_is_had_by_a_page_without_a_script(rm: Visitor, guarded: Gateway) -> None:
+def test_s08_where_no_script_runs_nobody_is_handed_the_grant_and_the_page_says_so(
+    rm: Visitor, guarded: Gateway
+) -> None:
+    """Not by a cookie, nor by an address: whatever runs on this origin, or makes it ask, could use them."""
+    offered = rm.offered()
+    before = rm.open(f"{offered}&return_to=/clients/1")
+    done = rm.send(before, {"reason": WHY, "code": rm.code()})
+    secret = str(granted(done)["grant"])
+    for page in (before, done):
+        assert "No script runs here, so no page is handed the grant" in page.text
+        assert "set-cookie" not in page.answer.headers
+        assert not any(secret in link for link in page.links)
+    truth = guarded.upstream("rm.li", "GET", "/clients/1").json()["client"]["mobile"]
+    assert rm.ask("GET", "/clients/1", Privguard_Reveal="mobile").problem == "reason-required"
+    assert rm.ask("GET", "/clients/1").json()["client"]["mobile"] != truth
+    assert rm.look(secret).json()["client"]["mobile"] == truth  # it is there, for who presents it
+    assert "此处未运行脚本" in rm.open(f"{rm.offered()}&lang=zh").text
+
+
+def test_a_code_on_a_page_opens_what_its_grant_is_presented_for(rm: Visitor, guarded: Gateway) -> None:
     page = rm.open(rm.offered())
     for said in ("client 1", "mobile", "service", "rm-reveal", "5 minutes, 10 answers"):
         assert said in page.text, said

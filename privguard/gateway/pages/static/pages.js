@@ -67,6 +67,7 @@ const grant = document.getElementById("grant");
 if (grant) {
   const told = JSON.parse(grant.dataset.grant);
   delete grant.dataset.grant;
+  grant.hidden = false;
   if (window.opener) {
     window.opener.postMessage({ type: "privguard-grant", ...told }, location.origin);
     if (grant.dataset.handed) {
