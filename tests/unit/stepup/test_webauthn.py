@@ -485,6 +485,8 @@ ENROLLED = enrolled(ES)
 GOOD_GET = ES.get(asked(ENROLLED), ORIGIN)
 GOOD_CREATE = ES.create(asked_to_enrol(), ORIGIN)
 
+MAKER = Maker(MAKE, said=MAKE)
+
 hostile = st.one_of(
     st.binary(max_size=80),
     st.integers(1, 8_000).map(lambda depth: b"\x81" * depth),  # arrays in arrays
@@ -516,6 +518,12 @@ def test_s07_hostile_cbor_is_refused(data: bytes) -> None:
     for each in objects:
         response = {**GOOD_CREATE["response"], "attestationObject": text(each)}
         refused(lambda given=response: enrol({**GOOD_CREATE, "id": text(b"1"), "response": given}))
+    made = cbor2.loads(base64.urlsafe_b64decode(GOOD_CREATE["response"]["attestationObject"] + "=="))
+    for certificates in (data, [data]):  # a maker's
+        said = {"alg": -7, "sig": b"signed", "x5c": certificates}
+        given = text(cbor2.dumps({**made, "fmt": "packed", "attStmt": said}))
+        answer = {**GOOD_CREATE, "response": {**GOOD_CREATE["response"], "attestationObject": given}}
+        refused(lambda given=answer: enrol(given, makers=trusted(MAKER)))
     for each in (data, body):
         response = {**GOOD_GET["response"], "authenticatorData": text(each)}
         refused(lambda given=response: verify({**GOOD_GET, "response": given}, ENROLLED))
