@@ -54,8 +54,9 @@ def main() -> int:
         parser.error("CPU and memory are read from /proc: run this on Linux")
     benches = {**_BENCHES, "growth": partial(growth.measure, full=args.full)}
     measured = _measure({name: benches[name] for name in args.names or benches}, args.quick)
-    if "growth" in (args.names or benches):
-        print(f"\n{growth.table(measured.rows)}")
+    for bench in (growth, lookback):
+        if any(each.name.startswith(bench.AT) for each in measured.rows):
+            print(f"\n{growth.table(measured.rows, bench.AT)}")
     file = ROOT / "benchmarks/results.json"
     merged = results.merged(measured, file) if args.names else measured
     results.write_json(merged, file)

@@ -44,7 +44,7 @@ LIVE = 5_000
 REPORTS = (1_000, 10_000)
 """How many entries the clients have whose reports are timed; a log of 10,000 has none of the longer."""
 PAGE = 50
-_AT = "log, SQLite, at "
+AT = "log, SQLite, at "
 
 
 def measure(quick: bool, folder: Path, *, full: bool = False) -> list[Row]:
@@ -56,22 +56,22 @@ def measure(quick: bool, folder: Path, *, full: bool = False) -> list[Row]:
     for size in sizes:
         clients = [CLIENTS + 10 * len(rows) + at for at, length in enumerate(REPORTS) if 2 * length <= size]
         _grow(url, keys, size - LIVE, clients)
-        rows += _costs(url, keys, f"{_AT}{size:,} events", clients)
-        rows.append(row(f"{_AT}{size:,} events: database", "MB", [_megabytes(place / "log.db")]))
+        rows += _costs(url, keys, f"{AT}{size:,} events", clients)
+        rows.append(row(f"{AT}{size:,} events: database", "MB", [_megabytes(place / "log.db")]))
     shutil.rmtree(place)
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as one table in Markdown: a line for each cost, a column for each size."""
+def table(rows: Sequence[Row], at: str) -> str:
+    """Rows by the beginning of their names, in Markdown: a line for each cost, a column for each size."""
     cells: dict[str, dict[str, str]] = {}
     sizes = dict[str, None]()
     for each in rows:
-        if each.name.startswith(_AT) and each.median is not None:
-            size, _, cost = each.name.removeprefix(_AT).partition(" events: ")
+        if each.name.startswith(at) and each.median is not None:
+            size, _, cost = each.name.removeprefix(at).partition(" events: ")
             sizes[size] = None
             cells.setdefault(f"{cost} ({each.unit})", {})[size] = f"{each.median:,.10g}"
-    lines = [f"| Events in the log | {' | '.join(sizes)} |", f"| --- |{' ---: |' * len(sizes)}"]
+    lines = [f"| Events | {' | '.join(sizes)} |", f"| --- |{' ---: |' * len(sizes)}"]
     lines += [
         f"| {cost} | {' | '.join(found.get(size, '–') for size in sizes)} |" for cost, found in cells.items()
     ]
