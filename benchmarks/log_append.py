@@ -90,7 +90,7 @@ def measure(quick: bool, folder: Path) -> list[Row]:
             row(f"{name}: p50", "ms", halves),
             row(f"{name}: p99", "ms", tails),
         ]
-    return rows + _postgres(keys, rounds, events)
+    return rows + _postgres(keys, rounds, 2 * events)
 
 
 def _made(url: str) -> str:
