@@ -7,14 +7,17 @@ there was none: the service must be able to read it afterwards.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 _PRIVATE: Final = 0o600
+_HANDED: Final = 1 << 30
+"""Bytes: more than the heads of ten million clients, the largest that is read at once."""
 
 
 Mark = tuple[int, int, int]
@@ -34,6 +37,23 @@ def write_new(file: Path, content: bytes, *, secret: bool) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
+
+
+def open_handed(file: Path) -> BinaryIO:
+    """Opens a file of a stranger's folder. Raises OSError, also of a pipe or device: they have no end."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would wait
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "This is no regular file", str(file))
+
+
+def read_handed(file: Path, most: int = _HANDED) -> bytes:
+    """The content of such a file. Raises OSError, also where it has more than so many bytes."""
+    with open_handed(file) as stream:
+        if os.fstat(stream.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"This has more than {most} bytes", str(file))
+        return stream.read(most)
 
 
 def put_secret(path: Path, data: bytes) -> None:

@@ -35,6 +35,11 @@ _ANALYTICS = frozenset({"ibis", "duckdb", "pyarrow", "sklearn"})
 class _Lazy(click.Group):
     """Names every command at once and imports only the one that is called."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any("\udc80" <= sign <= "\udcff" for arg in args for sign in arg):
+            raise click.UsageError("An argument is not UTF-8: nobody and nothing is named by it.", ctx)
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 

@@ -17,6 +17,7 @@ from privguard.cli.options import (
     json_option,
     kind_option,
     language_option,
+    say,
     settings_of,
     tenant_option,
     trail_of,
@@ -230,13 +231,17 @@ def export(config: Path, as_json: bool, folder: Path, form: str, bundle: bool, *
     """Everything that matches, oldest first, into a folder that is not there yet; without a cap."""
     from privguard import __version__
     from privguard.oversight.export import export
+    from privguard.oversight.filters import Filter
 
     wanted, settings = _filter(asked), settings_of(config)
+    if bundle and wanted != Filter():  # the look on record would say less than what is handed out
+        raise click.UsageError("A bundle is the whole log: leave the filters out, or --bundle.")
     if bundle:
         with trail_of(config) as trail:
             trail.every(wanted)
         count = write_bundle(settings, folder)
-        click.echo(f"{count} entries are in {folder}: privguard audit verify --bundle {folder} --key FILE")
+        text = f"{count} entries are in {folder}: privguard audit verify --bundle {folder} --key FILE"
+        say(as_json, {"folder": str(folder), "count": count}, text)
         return
     with trail_of(config) as trail:
         receipt, entries = trail.every(wanted)

@@ -132,6 +132,7 @@ def write_bundle(settings: Settings, folder: Path) -> int:
     from privguard.audit.trust import write_trust
     from privguard.bootstrap import open_reader
     from privguard.oversight import bundle
+    from privguard.oversight.export import new_folder
     from privguard.oversight.retention import begin_of
     from privguard.signing import trust_of
     from privguard.store.engine import Store
@@ -139,18 +140,17 @@ def write_bundle(settings: Settings, folder: Path) -> int:
     from privguard.store.retention import Retention
 
     published, tree = publish(settings)
-    if folder.exists():
-        raise ConfigError(f"{folder} is there already: name a folder that is not.")
     store, size = Store(settings.store.url), published.size
     begin, floor = begin_of(store, tree, size), Retention(store).floor()
     leaves = (leaf for _, leaf in open_reader(settings).entries(floor, size - floor))
     note, trusted = published.note, write_trust(trust_of(settings))
     rotations = LogReader(store).of_action(ROTATED)
-    bundle.write_bundle(folder, note, trusted, size, leaves, tree.entries, floor, begin, rotations)
-    if settings.audit.timestamps is not None:
-        from privguard.oversight.timestamps import stamped_of
+    with new_folder(folder) as place:
+        bundle.write_bundle(place, note, trusted, size, leaves, tree.entries, floor, begin, rotations)
+        if settings.audit.timestamps is not None:
+            from privguard.oversight.timestamps import stamped_of
 
-        bundle.write_lines(folder / bundle.TIMESTAMPS, stamped_of(tree, size))
+            bundle.write_lines(place / bundle.TIMESTAMPS, stamped_of(tree, size))
     return size - floor
 
 
@@ -181,7 +181,10 @@ def write_proof(config: Path, file: Path, report: ClientReport) -> None:
     proof = prove_report(
         report.token, report.entries, state, commitment, published, keeper, tree, said and said[0]
     )
-    write_new(file, msgspec.json.encode(proof), secret=True)
+    try:
+        write_new(file, msgspec.json.encode(proof), secret=True)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}. Name a new file.") from None
     click.echo(
         f"{len(proof.entries)} entries and their proof are in {file}; who has what `privguard audit trust` "
         f"says checks it: privguard audit verify --report {file} --key TRUST"
@@ -204,7 +207,7 @@ def publish(settings: Settings, size: int = 1) -> tuple[Published, TreeReader]:
         raise click.ClickException(f"There is no checkpoint to show: {why}.")
     if published.size < size:
         raise click.ClickException(
-            f"The last checkpoint that may be shown is of {published.size} entries. {missing}"
+            f"The last checkpoint that may be shown is of {published.size} entries. {missing}".rstrip()
         )
     return published, TreeReader(Store(settings.store.url))
 

@@ -30,6 +30,7 @@ from privguard.audit.tiles import MAX_LEVEL, path_of
 from privguard.audit.trust import Accepted, Trust
 from privguard.audit.verify import Verification, verify_log
 from privguard.errors import ConfigError
+from privguard.files import read_handed
 
 CHECKPOINT: Final = "checkpoint"
 TRUST: Final = "trust"
@@ -38,6 +39,8 @@ SEALED: Final = "sealed"
 ROTATIONS: Final = "rotations"
 TIMESTAMPS: Final = "timestamps"
 _LENGTH: Final = 2
+_TILE: Final = TILE_WIDTH * (_LENGTH + (1 << 8 * _LENGTH))
+"""Bytes of the largest tile of entries."""
 
 
 class Line(Struct, frozen=True):
@@ -99,7 +102,7 @@ def write_lines(file: Path, lines: Iterable[Struct]) -> None:
 def read_file(folder: Path, name: str) -> bytes | None:
     """A file of a bundle that need not be there. Raises ConfigError: it cannot be read."""
     try:
-        return (folder / name).read_bytes()
+        return read_handed(folder / name)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -114,7 +117,7 @@ def read_bundle(folder: Path, size: int, floor: int = 0) -> Iterator[bytes]:
     """
     for span in _tiles(0, floor, size):
         try:
-            data = (folder / _entries_path(span)).read_bytes()
+            data = read_handed(folder / _entries_path(span), _TILE)
         except FileNotFoundError:
             return
         except OSError as error:

@@ -170,9 +170,9 @@ def _to_disk(file: BinaryIO) -> None:
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder that gets its name when all of it is there. Raises ConfigError: it cannot be made."""
-    beside = folder.with_name(f"{folder.name}.part")
     if folder.exists():
         raise ConfigError(f"{folder} is there already: name a folder that is not.")
+    beside = folder.with_name(f"{folder.name}.part")
     try:
         beside.mkdir(mode=0o700)
     except OSError as error:

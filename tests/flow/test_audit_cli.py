@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def test_an_unknown_filter_or_value_is_a_wrong_call(gateway: Gateway) -> None:
         said = audit(gateway, "search", *wrong)
         assert (said.returncode, said.stdout) == (2, b""), wrong
     assert audit(gateway, "show", "999999999").returncode == 1
+    for wrong in (["search", "--actor", "\udcff"], ["report", "\udcff"], ["show", "\udcff"]):
+        assert b"not UTF-8" in audit(gateway, *wrong).stderr, wrong
 
 
 def test_tail_and_show_tell_one_entry(gateway: Gateway) -> None:
@@ -129,6 +132,17 @@ def test_l15_an_export_holds_what_a_search_finds_and_a_stranger_checks_each_row(
         assert (bad.returncode, bad.stderr[:7]) == (1, b"WRONG: "), (file, bad)
         place.write_bytes(whole)
     assert privguard(*check).returncode == 0
+    for file in (name, "proofs.ndjson", "export.json", "checkpoint"):
+        place = tmp_path / "out" / file
+        whole = place.read_bytes()
+        place.unlink()
+        os.mkfifo(place)
+        assert b"This is no regular file" in privguard(*check).stderr, file
+        place.unlink()
+        place.symlink_to("/dev/zero")  # neither has an end
+        assert b"This is no regular file" in privguard(*check).stderr, file
+        place.unlink()
+        place.write_bytes(whole)
     (tmp_path / "out" / "proofs.ndjson").unlink()
     assert privguard(*check).stderr.endswith(b"proofs.ndjson: No such file or directory\n")
     assert privguard("audit", "verify", "--export", tmp_path / "out").returncode == 2

@@ -137,10 +137,26 @@ def test_a_bundle_is_verified_without_database_and_configuration(door: Gateway, 
         bad = privguard(*check)
         assert bad.returncode == 1, wrong[:80]
         assert bad.stderr.startswith(b"WRONG: ")
+    for other in (lambda: os.mkfifo(entries), lambda: entries.symlink_to("/dev/zero")):  # neither has an end
+        entries.unlink()
+        other()
+        assert b"This is no regular file" in privguard(*check).stderr
+    entries.unlink()
+    entries.touch()
+    os.truncate(entries, 20 << 30)
+    assert b"This has more than" in privguard(*check).stderr
     entries.write_bytes(whole)
     (folder / "checkpoint").write_bytes((folder / "checkpoint").read_bytes().replace(b"\n4", b"\n5", 1))
     assert b"not to be trusted" in privguard(*check).stderr
     assert privguard("audit", "verify", "--bundle", folder).returncode == 2
+    export = ["audit", "export", "--bundle", "--config", door.config]
+    assert privguard(*export, tmp_path / "less", "--actor", "rm.li").returncode == 2, (
+        "it would be all the same"
+    )
+    for wrong in (".", "", "/", key / "x"):
+        said = privguard(*export, wrong)
+        assert (said.returncode, said.stderr[:7]) == (1, b"Error: "), wrong
+    assert json.loads(privguard(*export, tmp_path / "more", "--json").stdout)["count"] > 40
 
 
 def test_an_unsigned_log_says_so(bank: Running, own_folder: Path) -> None:

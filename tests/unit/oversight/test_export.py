@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from privguard.model import AccessEvent, AuditReceipt, FieldShown, Outcome, View
 from privguard.oversight import export as exporting
 from privguard.oversight.export import FORMS, Form, export, lines
 from privguard.oversight.filters import Filter
+from privguard.oversight.proved_export import same_content
 from privguard.oversight.rows import COLUMNS
 from privguard.oversight.trail import Entry
 from privguard.sinks import cef, ocsf
@@ -158,3 +161,12 @@ def test_cef_escapes_by_the_book(tmp_path: Path) -> None:
         some(),
     )
     assert len((tmp_path / "x" / "entries.cef").read_text().splitlines()) == 3
+
+
+def test_l15_a_text_that_also_ends_like_an_archive_is_held_to_every_byte(tmp_path: Path) -> None:
+    end = "PK\x05\x06" + "\0" * 18  # an archive of no parts, to whoever looks for one
+    ours, its = io.BytesIO(f"rm.li,{end}".encode()), io.BytesIO(f"rm.la,{end}".encode())
+    assert zipfile.is_zipfile(ours)
+    form = FORMS["csv"]
+    assert not same_content(form, ours, its)
+    assert same_content(form, ours, ours)
