@@ -305,7 +305,7 @@ def _filter(asked: dict[str, Any]) -> Filter:
     except msgspec.ValidationError:
         raise click.UsageError(
             "An outcome is permitted, denied, challenged, aborted or intent; "
-            "a risk is low, raised, high, severe, rule or unknown."
+            "a risk is low, raised, high, severe, rule or unknown; at most 500 actions."
         ) from None
 
 

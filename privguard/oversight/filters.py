@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Struct
@@ -34,7 +34,7 @@ class Filter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tenant: str = "default"
     actor: tuple[str, ...] = ()
     role: tuple[str, ...] = ()
-    action: tuple[str, ...] = ()
+    action: Annotated[tuple[str, ...], msgspec.Meta(max_length=500)] = ()  # SQLite nests 1,000 deep
     outcome: tuple[Outcome, ...] = ()
     purpose: tuple[str, ...] = ()
     rule: tuple[str, ...] = ()

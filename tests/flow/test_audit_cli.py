@@ -76,6 +76,8 @@ def test_an_unknown_filter_or_value_is_a_wrong_call(gateway: Gateway) -> None:
         said = audit(gateway, "search", *wrong)
         assert (said.returncode, said.stdout) == (2, b""), wrong
     assert audit(gateway, "show", "999999999").returncode == 1
+    assert audit(gateway, "search", *["--action=a:"] * 501).returncode == 2
+    assert audit(gateway, "search", *["--action=a:"] * 500).returncode == 0
     for wrong in (["search", "--actor", "\udcff"], ["report", "\udcff"], ["show", "\udcff"]):
         assert b"not UTF-8" in audit(gateway, *wrong).stderr, wrong
 
