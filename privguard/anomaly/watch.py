@@ -185,17 +185,18 @@ class Watch:
         return UNKNOWN if failed and worst.level is Level.LOW else worst
 
     def _idle(self, sight: Sight, client: str) -> int:
-        """Seconds since another of the team looked at this client; -1: none did that is remembered."""
+        """Seconds since another of the team looked at this client; -1: none did that is remembered.
+
+        A list shows whoever is in it: that is no look that would explain another's, and is not remembered.
+        """
         key = sight.team, client
         found = self._touched.get(key) or self._before.get(key)
-        if len(self._touched) >= REMEMBERED // 2:
-            self._before, self._touched = self._touched, {}
-        if found is None:
-            self._touched[key] = sight.actor, sight.at_s, -1
-            return -1
-        last, at_s, other_s = found
+        last, at_s, other_s = found or (sight.actor, sight.at_s, -1)
         others = other_s if last == sight.actor else at_s
-        self._touched[key] = sight.actor, sight.at_s, others
+        if not sight.many:
+            if len(self._touched) >= REMEMBERED // 2:
+                self._before, self._touched = self._touched, {}
+            self._touched[key] = sight.actor, sight.at_s, others
         return max(0, sight.at_s - others) if others >= 0 else -1
 
 

@@ -23,7 +23,6 @@ _POOL: Final = 12
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA cache_size=-16384",
     "PRAGMA trusted_schema=OFF",
 )
 _SESSION: Final = (
@@ -142,6 +141,8 @@ class SqliteFile:
 
     def _begin(self, connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes")
+        if writes:  # who reads has 2 MB: a process has a dozen connections
+            connection.exec_driver_sql("PRAGMA cache_size=-16384")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

@@ -90,6 +90,16 @@ def test_lists_are_held_against_lists() -> None:
     assert len({each.actor for each in scorer.asked}) == len({each.role for each in scorer.asked}) == 2
 
 
+def test_a_list_is_no_look_that_would_explain_another_s() -> None:
+    """Or one export would explain every look at whoever stands in it; and it would be remembered whole."""
+    watch, scorer = awake()
+    look(watch, "1", sight("b", many=True), [(f"c{at}", ()) for at in range(100)])
+    look(watch, "2", sight("a", T0 + 60), [("c1", ())])
+    look(watch, "3", sight("b", T0 + 120), [("c1", ())])
+    assert [each.idle_s for each in scorer.asked[-2:]] == [-1, 60]
+    assert len(watch._touched) == 1
+
+
 def test_an_error_is_a_risk_that_nobody_knows() -> None:
     class Failing(Scorer):
         def _score(self, access: Access) -> Risk:
