@@ -268,8 +268,13 @@ class Granting:
             raise AccessDeniedError(_NOBODY[scope.action])
         proven = await self._prover.prove(by, proof, bytes(32), None) if proof is not None else None
         now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
+        action = f"stepup:{_KINDS[scope.action]}:request"
+        whom = self._excuse(scope) if scope.action == EXCUSE else {"for": scope.purpose}
         for each in await self._core.within(self._grants.waiting, by.tenant, now):
             if each.scope == scope:
+                if proven is not None:  # the code is used, whatever was asked with it
+                    about = {"grant": each.name, **whom}
+                    await self._asked(by, action, together(), about, proven, account)
                 return each.name
         grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
         claim = self._grants.issue(
@@ -282,15 +287,26 @@ class Granting:
             approvers={role},
             now_us=now,
         )
-        action = f"stepup:{_KINDS[scope.action]}:request"
-        whom = self._excuse(scope) if scope.action == EXCUSE else {"for": scope.purpose}
-        about = {"grant": grant.name, **whom}
-        if proven is not None:
-            claim, about = together(proven.take, claim), {**about, **proven.evidence, "account": account}
-        await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
+        await self._asked(by, action, claim, {"grant": grant.name, **whom}, proven, account)
         what = f"a reset of the factors of {scope.purpose}" if scope.action == RESET else "an excuse"
         self._tell({role}, f"{by.id} asks for {what}: request {grant.name} {_WAITS}")
         return grant.name
+
+    async def _asked(
+        self,
+        by: Principal,
+        action: str,
+        claim: Claim,
+        about: dict[str, str],
+        proven: Proven | None,
+        account: str,
+    ) -> None:
+        if proven is not None:
+            claim, about = together(proven.take, claim), {**about, **proven.evidence, "account": account}
+        try:
+            await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
+        except ReplayedError:
+            await self._prover.refused(by, Proof(about.get("kind", "")), "replayed")
 
     def _excuse(self, scope: Scope) -> dict[str, str]:
         until = self._now_us() // _S + int(scope.ticket) * 86_400

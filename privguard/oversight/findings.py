@@ -29,6 +29,8 @@ from privguard.oversight.trail import Entry
 DAY_S: Final = 86_400
 NEEDED: Final = batch.BEFORE + batch.MONTH
 """Days of log before the first that can be judged."""
+CLOSED: Final = 10
+"""Days in a row on which nobody may have looked at anything: how old the log is, its first look says."""
 _BATCH: Final = 50_000
 _WRITES: Final = frozenset({"create", "update", "delete"})
 _REFUSED: Final = 400
@@ -173,5 +175,6 @@ def iso(day: int) -> str:
 
 def since_us(now_us: int, days: int) -> int:
     """Log time from which entries are needed to look back at so many days."""
-    start = datetime.fromtimestamp(now_us // 1_000_000, UTC).date() - timedelta(days=days + NEEDED + 1)
+    before = timedelta(days=days + NEEDED + CLOSED + 1)
+    start = datetime.fromtimestamp(now_us // 1_000_000, UTC).date() - before
     return (start - date(1970, 1, 1)).days * DAY_S * 1_000_000

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Final
 
 from privguard.errors import NotOnRecordError, PrivguardError, StoreUnavailableError
@@ -33,6 +34,7 @@ class Nightly:
         self._tell = tell
         self._due = self._next = self._now() // _DAY_S * _DAY_S + at_s
         self._answer: Connection | None = None
+        self._process: SpawnProcess | None = None
 
     def refresh(self) -> None:
         """Begins when it is time, and hears what came of it; called once a second.
@@ -42,12 +44,16 @@ class Nightly:
         """
         now = self._now()
         if self._answer is not None:
+            if now >= self._due + _DAY_S and self._process is not None:  # it hangs: nobody waits for ever
+                self._process.kill()
+                self._process.join()
             if self._answer.poll():
                 self._done(self._answer, now)
         elif now >= self._next:
             context = get_context("spawn")
             self._answer, theirs = context.Pipe(duplex=False)
-            context.Process(target=_apart, args=(self._work, theirs), daemon=True).start()
+            self._process = context.Process(target=_apart, args=(self._work, theirs), daemon=True)
+            self._process.start()
             theirs.close()
 
     def _done(self, answer: Connection, now: int) -> None:
@@ -56,7 +62,9 @@ class Nightly:
             try:
                 error, said = answer.recv()
             except EOFError:
-                raise StoreUnavailableError("What looked back was ended (for want of memory?).") from None
+                raise StoreUnavailableError(
+                    "What looked back was ended: for want of memory, or as it took a day."
+                ) from None
         if isinstance(error, NotOnRecordError):
             logger().info("look-back-waits", cause=error.detail)
         elif error is not None:

@@ -85,7 +85,10 @@ class FileSender:
 
     def send(self, address: str, text: str, code: str) -> None:
         line = msgspec.json.encode({"address": address, "code": code, "text": text}) + b"\n"
-        descriptor = self._open()
+        try:
+            descriptor = self._open()
+        except ConfigError as error:
+            raise CodeNotSentError(error.detail) from None
         try:
             os.write(descriptor, line)
         except OSError as error:

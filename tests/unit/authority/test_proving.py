@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import pyotp
 import pytest
 
 from privguard.audit.record import parse
+from privguard.authority.granting import RESET, Granting
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Prover, Site
-from privguard.errors import StoreUnavailableError
+from privguard.errors import FactorRefusedError, StoreUnavailableError
 from privguard.guard import GuardCore
 from privguard.model import Outcome, Principal
 from privguard.stepup.assurance import PROFILES
 from privguard.stepup.factor import Factor, FactorData, Proof
+from privguard.stepup.grant import Scope
 from privguard.store.factors import Factors, ReplayedError
+from privguard.store.grants import Grants
 from privguard.testing import FrozenClock, mask_tools
 from tests.unit.store.logs import KEYRING, SystemEntropy, check_whole, open_log, store_of
 
@@ -95,3 +99,37 @@ def test_s03_of_many_at_once_on_one_loop_one_code_is_used_once(proving: Proving)
         "FactorRefusedError",
         "ReplayedError",
     }
+
+
+def test_s01_a_code_that_a_request_was_made_with_is_used(proving: Proving, log_folder: Path) -> None:
+    """Whether the request was new or waits already; and whoever tries it again hears what all hear."""
+    grants = Grants(store_of(log_folder), KEYRING, SystemEntropy())
+    granting = Granting(
+        proving.journal, proving.prover, grants, proving.factors, bytes(32), profile=PROFILES["nist-aal2"],
+        usual=(300, 10), reset_role="compliance", excuse_role="",
+    )  # fmt: skip
+
+    def scope(whom: str) -> Scope:
+        return Scope(
+            tenant="default", actor=ACTOR.id, session="", system="", resource="factor", action=RESET,
+            purpose=whom, policy="", rules=(), fields=(), clients=(),
+        )  # fmt: skip
+
+    async def ask(whom: str) -> str:
+        code = pyotp.TOTP(SECRET).at(proving.clock.now_us() // 1_000_000)
+        return await granting.request(ACTOR, scope(whom), Proof("totp", code=code), "root")
+
+    async def run() -> None:
+        await proving.enrol()
+        name = await ask("rm.wang")
+        for whom in ("rm.wang", "rm.zhao"):
+            with pytest.raises(FactorRefusedError):
+                await ask(whom)
+        proving.clock.now += timedelta(minutes=1)
+        assert await ask("rm.wang") == name
+        with pytest.raises(FactorRefusedError):
+            await ask("rm.wang")
+
+    asyncio.run(run())
+    problems = [leaf.problem for leaf in map(parse, check_whole(log_folder))]
+    assert problems.count("replayed") == 3

@@ -131,6 +131,11 @@ def _dies() -> str:
     os._exit(9)
 
 
+def _hangs() -> str:
+    time.sleep(60)
+    return ""
+
+
 def nightly(work: Callable[[], str], at_s: int = 9_000) -> tuple[Nightly, FrozenClock, list[str]]:
     told, clock = list[str](), FrozenClock(datetime(2026, 1, 5, tzinfo=UTC))
     return Nightly(work, at_s, clock, told.append), clock, told
@@ -174,6 +179,17 @@ def test_what_fails_says_so_without_its_words_and_begins_again_in_an_hour(
     with pytest.raises(StoreUnavailableError, match=said):
         through(one)
     assert told == []
+
+
+def test_what_hangs_is_ended_after_a_day() -> None:
+    one, clock, _ = nightly(_hangs, at_s=0)
+    one.refresh()
+    one.refresh()
+    assert one._answer is not None
+    clock.now += timedelta(days=1)
+    with pytest.raises(StoreUnavailableError, match="was ended"):
+        through(one)
+    assert one._answer is None
 
 
 def test_a_log_that_is_too_young_is_no_failure() -> None:

@@ -14,7 +14,7 @@ from privguard.cli import cli
 from privguard.errors import NotOnRecordError
 from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
 from privguard.oversight.filters import Filter
-from privguard.oversight.findings import NEEDED, Finding, Findings, iso, since_us
+from privguard.oversight.findings import CLOSED, NEEDED, Finding, Findings, iso, since_us
 from privguard.oversight.lookback import Lookback
 from privguard.oversight.trail import Trail
 from privguard.store.audit_log import SqlAuditLog
@@ -109,4 +109,4 @@ def test_the_command_line_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_entries_are_read_from_two_months_before() -> None:
     now = (START + 100 * DAY + 5) * 1_000_000
-    assert since_us(now, 3) == (START + (100 - NEEDED - 4) * DAY) * 1_000_000
+    assert since_us(now, 3) == (START + (100 - NEEDED - CLOSED - 4) * DAY) * 1_000_000

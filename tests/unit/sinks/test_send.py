@@ -105,7 +105,7 @@ def test_s15_a_file_of_codes_is_its_owners_alone(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"address": ADDRESS, "code": CODE, "text": TEXT}] * 2
     path.chmod(0o640)
-    with pytest.raises(ConfigError, match="chmod 600"):
+    with pytest.raises(CodeNotSentError, match="chmod 600"):
         sender.send(ADDRESS, TEXT, CODE)
     with pytest.raises(ConfigError, match="chmod 600"):
         FileSender(path)
