@@ -31,7 +31,7 @@ from privguard.authority.proving import Prover, Site
 from privguard.config import AttestationSettings, Settings, load_settings
 from privguard.crypto.keyring import FileProvider, Keyring
 from privguard.crypto.pseudonym import FieldTokens
-from privguard.errors import AuditUnavailableError, ConfigError, NotOnRecordError, PolicyError
+from privguard.errors import AuditUnavailableError, ConfigError, NotOnRecordError, PolicyError, PrivguardError
 from privguard.files import Mark, mark_of
 from privguard.guard import LATE, Door, Guard, GuardCore, Limits
 from privguard.keystore.keyset_file import KeysetFile, read_secret
@@ -40,7 +40,7 @@ from privguard.masking import MaskTools
 from privguard.model import AccessEvent, AuditReceipt
 from privguard.oversight.alarms import Alarms
 from privguard.oversight.following import Follower, SharedWatch
-from privguard.oversight.nightly import Nightly
+from privguard.oversight.nightly import Nightly, Told
 from privguard.oversight.trail import Trail
 from privguard.policy import Policy, compile_policy, load
 from privguard.ports import Directory
@@ -360,23 +360,22 @@ def open_nightly(wiring: Wiring) -> Nightly | None:
     return Nightly(work, hour * 3600 + minute * 60, SystemClock(), tell)
 
 
-def _look_back(settings: Settings) -> str:
-    """What there is to tell of all tenants."""
+def _look_back(settings: Settings) -> Told:
+    """Looks back over the log of each tenant; where one fails, the others are looked at."""
     from privguard.oversight.daily import told  # loads DuckDB, which no worker needs
 
     store = Store(settings.store.url)
     tenants = LogReader(store).tenants()
     store.close()
-    said, waits = list[str](), list[NotOnRecordError]()
+    said, failed = list[str](), list[PrivguardError]()
     with open_trail(settings, "privguard") as trail:
         for each in tenants:
             try:
                 said.append(told(trail, SystemClock(), settings.anomaly.look_back_budget, each))
-            except NotOnRecordError as error:  # a tenant whose log is young
-                waits.append(error)
-    if waits and not said:
-        raise waits[0]
-    return " ".join(filter(None, said))
+            except PrivguardError as error:
+                failed.append(error)
+    failed.sort(key=lambda error: isinstance(error, NotOnRecordError))  # a young log is no failure
+    return " ".join(filter(None, said)), failed[0] if failed else None
 
 
 def open_follower(settings: Settings) -> tuple[Follower, SharedWatch]:

@@ -16,7 +16,7 @@ from privguard.model import AccessEvent
 from privguard.oversight import daily
 from privguard.oversight.cases import Verdict, cases, judge
 from privguard.oversight.findings import NEEDED, iso
-from privguard.oversight.nightly import AGAIN_S, Nightly
+from privguard.oversight.nightly import AGAIN_S, Nightly, Told
 from privguard.oversight.trail import Trail
 from privguard.store.subjects import SubjectKeys
 from privguard.store.trail_reader import TrailReader
@@ -115,28 +115,32 @@ def test_a_young_log_is_left_alone(kept: Kept) -> None:
 # -- when ------------------------------------------------------------------------------------------------
 
 
-def _found() -> str:
-    return f"found at {os.nice(0)}"
+def _found() -> Told:
+    return f"found at {os.nice(0)}", None
 
 
-def _waits() -> str:
+def _found_in_part() -> Told:
+    return "found", StoreUnavailableError("The other tenant's log cannot be read.")
+
+
+def _waits() -> Told:
     raise NotOnRecordError("too young")
 
 
-def _fails() -> str:
+def _fails() -> Told:
     raise ValueError("13800138000")
 
 
-def _dies() -> str:
+def _dies() -> Told:
     os._exit(9)
 
 
-def _hangs() -> str:
+def _hangs() -> Told:
     time.sleep(60)
-    return ""
+    return "", None
 
 
-def nightly(work: Callable[[], str], at_s: int = 9_000) -> tuple[Nightly, FrozenClock, list[str]]:
+def nightly(work: Callable[[], Told], at_s: int = 9_000) -> tuple[Nightly, FrozenClock, list[str]]:
     told, clock = list[str](), FrozenClock(datetime(2026, 1, 5, tzinfo=UTC))
     return Nightly(work, at_s, clock, told.append), clock, told
 
@@ -168,7 +172,7 @@ def test_it_begins_when_it_is_time_and_again_the_next_day() -> None:
     ("work", "said"), [(_fails, r"failed \(ValueError\)\.$"), (_dies, "was ended")], ids=["fails", "dies"]
 )
 def test_what_fails_says_so_without_its_words_and_begins_again_in_an_hour(
-    work: Callable[[], str], said: str
+    work: Callable[[], Told], said: str
 ) -> None:
     one, clock, told = nightly(work, at_s=0)
     with pytest.raises(StoreUnavailableError, match=said):
@@ -190,6 +194,20 @@ def test_what_hangs_is_ended_after_a_day() -> None:
     with pytest.raises(StoreUnavailableError, match="was ended"):
         through(one)
     assert one._answer is None
+    clock.now += timedelta(seconds=AGAIN_S)
+    for _ in range(3):
+        one.refresh()
+    assert one._answer is not None  # which has a day of its own
+    clock.now += timedelta(days=1)
+    with pytest.raises(StoreUnavailableError, match="was ended"):
+        through(one)
+
+
+def test_what_one_tenant_s_log_gave_is_told_though_another_s_failed() -> None:
+    one, _, told = nightly(_found_in_part, at_s=0)
+    with pytest.raises(StoreUnavailableError, match="other tenant"):
+        through(one)
+    assert told == ["found"]
 
 
 def test_a_log_that_is_too_young_is_no_failure() -> None:
