@@ -28,6 +28,7 @@ from privguard.authority.enrolment import Enrolment
 from privguard.authority.granting import Granting
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Prover, Site
+from privguard.authority.requesting import EXCUSE, RESET, Requesting
 from privguard.config import AttestationSettings, Settings, load_settings
 from privguard.crypto.keyring import FileProvider, Keyring
 from privguard.crypto.pseudonym import FieldTokens
@@ -147,6 +148,7 @@ class Authority(Struct, frozen=True):
 
     granting: Granting
     enrolment: Enrolment
+    requesting: Requesting
     grants: Grants
 
 
@@ -254,20 +256,21 @@ def wire_authority(settings: Settings, core: GuardCore, keys: Keyring) -> Author
         keys.derive("challenge"),
         profile=profile,
         usual=(stepup.grant_ttl, stepup.grant_reads),
-        reset_role=stepup.reset_role,
-        excuse_role=settings.anomaly.excuse_role,
     )
+    approvers = {RESET: stepup.reset_role, EXCUSE: settings.anomaly.excuse_role}
+    requesting = Requesting(journal, prover, grants, approvers)
     enrolment = Enrolment(
         journal,
         prover,
         factors,
         granting,
+        requesting,
         site=site,
         issuer=settings.system.name,
         pepper=pepper,
         sender=open_sender(stepup.sender, core.clock, entropy) if stepup.sender is not None else None,
     )
-    return Authority(granting, enrolment, grants)
+    return Authority(granting, enrolment, requesting, grants)
 
 
 def _makers(said: AttestationSettings | None) -> Makers | None:

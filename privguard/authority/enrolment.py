@@ -17,9 +17,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from privguard.authority.granting import RESET, Granting
+from privguard.authority.granting import Granting
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Proven, Prover, Site, credential
+from privguard.authority.requesting import RESET, Requesting
 from privguard.authority.words import in_words
 from privguard.crypto.envelope import joined
 from privguard.errors import (
@@ -75,6 +76,7 @@ class Enrolment:
         prover: Prover,
         factors: Factors,
         granting: Granting,
+        requesting: Requesting,
         *,
         site: Site,
         issuer: str,
@@ -85,6 +87,7 @@ class Enrolment:
         self._prover = prover
         self._factors = factors
         self._granting = granting
+        self._requesting = requesting
         self._site = site
         self._issuer = issuer
         self._pepper = pepper
@@ -211,7 +214,7 @@ class Enrolment:
         Raises:
             AccessDeniedError: there is nobody who could approve it.
         """
-        return await self._granting.request(actor, replace(self.scope(actor, RESET), purpose=actor.id))
+        return await self._requesting.ask(actor, replace(self.scope(actor, RESET), purpose=actor.id))
 
     async def invite(self, by: Principal, actor: str, tenant: str) -> str:
         """A code by which somebody without any factor enrols the first one; told once.
@@ -238,7 +241,7 @@ class Enrolment:
         if not mine:
             raise NotOnRecordError("You have no address that codes are sent to.")
         challenge = self._granting.opened(text, actor)
-        code, counts = self._one_time(mine[0], challenge.signed)
+        code, counts = self._one_time(mine[0], challenge.proved_by("code"))
         await self._write(actor, "stepup:code:send", mine[0], counts, None)
         await self._send(mine[0], code)
 
@@ -257,7 +260,7 @@ class Enrolment:
         if not keys:
             raise NotOnRecordError("You have no security key.")
         return webauthn.assertion_options(
-            challenge.signed,
+            challenge.proved_by("webauthn"),
             rp_id=self._site.rp_id,
             credentials=[credential(one).id for one in keys],
         )
@@ -281,7 +284,7 @@ class Enrolment:
         challenge = self._granting.opened(text, actor)
         if challenge.scope != self.scope(actor, action):
             raise AccessDeniedError("The challenge is for something else: open the page again.")  # S09
-        return await self._prover.prove(actor, proof, challenge.signed, None, kinds)
+        return await self._prover.prove(actor, proof, challenge.proved_by(proof.method), None, kinds)
 
     async def _new(self, actor: Principal, kind: str, data: FactorData) -> tuple[Factor, Begun, list[str]]:
         match kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Proven, Prover
+from privguard.authority.requesting import APPROVE_S, EXCUSE, KINDS, RESET, WAITS, expected
 from privguard.authority.words import in_words
 from privguard.crypto.envelope import NONCE_BYTES
 from privguard.errors import (
@@ -34,22 +35,10 @@ from privguard.store.factors import Factors, ReplayedError
 from privguard.store.grants import Grants, Standing
 from privguard.telemetry import logger
 
-APPROVE_S: Final = 3_600
-"""How long somebody may take to approve."""
 MAX_REASON: Final = 1_000
 MAX_TICKET: Final = 200
-RESET: Final = "reset"
-"""Action of a scope by which all factors of whom its purpose names are removed."""
-EXCUSE: Final = "excuse"
-"""Action of a scope by which what its field names is expected of whom its purpose names."""
 PAGE: Final = "/_privguard/stepup/"
-_KINDS: Final = {RESET: "factor_reset", EXCUSE: "excuse"}
-_NOBODY: Final = {
-    RESET: "Nobody may approve a reset: name the role in [stepup] reset_role.",
-    EXCUSE: "Nobody may approve it: name the role in [anomaly] excuse_role.",
-}
 _S: Final = 1_000_000
-_WAITS: Final = "waits an hour on the page of approvals."
 _CHANGED: Final = "The policy changed since: ask for the record again."
 
 
@@ -88,8 +77,6 @@ class Granting:
     Args:
         key: seals challenges (32 bytes), the same in every worker.
         usual: seconds and reads of a grant whose rule sets none.
-        reset_role: who approves that somebody's factors are reset; empty: nobody can.
-        excuse_role: who approves that something counts as expected of somebody; empty: nobody can.
     """
 
     def __init__(
@@ -102,13 +89,10 @@ class Granting:
         *,
         profile: Profile,
         usual: tuple[int, int],
-        reset_role: str,
-        excuse_role: str,
     ) -> None:
         self._profile = profile
         self._factors = factors
         self._usual = usual
-        self._approver = {RESET: reset_role, EXCUSE: excuse_role}
         self._journal = journal
         self._core = journal.core
         self._prover = prover
@@ -190,8 +174,7 @@ class Granting:
         if asked.factor is not None:
             if proof is None:
                 raise AccessDeniedError(f"Missing: {asked.factor.detail}.")
-            signed = said.signed if proof.method == "webauthn" else challenge.signed
-            proven = await self._prover.prove(actor, proof, signed, asked.factor)
+            proven = await self._prover.prove(actor, proof, said.proved_by(proof.method), asked.factor)
         return await self._issue(actor, said, asked, proof, proven)
 
     def _session_lasts(self, actor: Principal) -> None:
@@ -241,80 +224,10 @@ class Granting:
             glass = self._policy().break_glass
             roles = glass.alert if glass is not None else ()
             logger().warning("BREAK-GLASS", actor=actor.id, grant=grant.name, tell=", ".join(roles))
-            self._tell(roles, f"{actor.id} broke the glass (grant {grant.name}): look into it.")
+            self._journal.tell(roles, f"{actor.id} broke the glass (grant {grant.name}): look into it.")
         if waits:
-            self._tell(asked.approvers, f"{actor.id} asks for a grant: request {grant.name} {_WAITS}")
+            self._journal.tell(asked.approvers, f"{actor.id} asks for a grant: request {grant.name} {WAITS}")
         return Issued(secret, grant.name, waits, seconds, asked.reads, scope.fields)
-
-    async def request(
-        self, by: Principal, scope: Scope, proof: Proof | None = None, account: str = ""
-    ) -> str:
-        """Asks for what a second person has to approve of ``scope.purpose``; the request's name.
-
-        Who asked for it already has the same request.
-
-        Args:
-            scope: with ``action`` RESET, that the factors ``fields`` be removed, all of them where it names
-                none; with EXCUSE, that the cause ``fields`` count as expected for ``ticket`` days.
-
-            proof: of who asks, where no session says who they are: at the command line, by ``account`` there.
-
-        Raises:
-            AccessDeniedError: there is nobody who could approve it.
-            FactorRefusedError: the proof does not hold.
-        """
-        role = self._approver[scope.action]
-        if not role:
-            raise AccessDeniedError(_NOBODY[scope.action])
-        proven = await self._prover.prove(by, proof, bytes(32), None) if proof is not None else None
-        now, secret = self._now_us(), self._core.entropy.token(GRANT_BYTES).hex()
-        action = f"stepup:{_KINDS[scope.action]}:request"
-        whom = self._excuse(scope) if scope.action == EXCUSE else {"for": scope.purpose}
-        for each in await self._core.within(self._grants.waiting, by.tenant, now):
-            if each.scope == scope:
-                if proven is not None:  # the code is used, whatever was asked with it
-                    about = {"grant": each.name, **whom}
-                    await self._asked(by, action, together(), about, proven, account)
-                return each.name
-        grant = Grant(mark_of(secret), self._core.entropy.token(8).hex(), scope)
-        claim = self._grants.issue(
-            grant,
-            nonce=grant.name,
-            nonce_until_us=now,
-            reads=0,
-            ttl=0,
-            until_us=now + APPROVE_S * _S,
-            approvers={role},
-            now_us=now,
-        )
-        await self._asked(by, action, claim, {"grant": grant.name, **whom}, proven, account)
-        what = f"a reset of the factors of {scope.purpose}" if scope.action == RESET else "an excuse"
-        self._tell({role}, f"{by.id} asks for {what}: request {grant.name} {_WAITS}")
-        return grant.name
-
-    async def _asked(
-        self,
-        by: Principal,
-        action: str,
-        claim: Claim,
-        about: dict[str, str],
-        proven: Proven | None,
-        account: str,
-    ) -> None:
-        if proven is not None:
-            claim, about = together(proven.take, claim), {**about, **proven.evidence, "account": account}
-        try:
-            await self._journal.write(by, action, Outcome.PERMITTED, claim=claim, about=about)
-        except ReplayedError:
-            await self._prover.refused(by, Proof(about.get("kind", "")), "replayed")
-
-    def _excuse(self, scope: Scope) -> dict[str, str]:
-        until = self._now_us() // _S + int(scope.ticket) * 86_400
-        return {"actor": scope.purpose, "cause": scope.fields[0], "until": str(until)}
-
-    def _tell(self, roles: Iterable[str], text: str) -> None:
-        if self._core.alerts is not None:
-            self._core.alerts.say(sorted(roles), text)
 
     # a second person
 
@@ -325,7 +238,7 @@ class Granting:
             for each in await self._core.within(self._grants.waiting, approver.tenant, self._now_us())
             if each.approvers <= approver.roles
             and approver.id != each.scope.actor
-            and not (each.scope.action in _KINDS and approver.id == each.scope.purpose)
+            and not (each.scope.action in KINDS and approver.id == each.scope.purpose)
             and each.scope.session != approver.session
         ]
 
@@ -351,8 +264,7 @@ class Granting:
         if challenge.scope != self.decision_scope(approver, standing):  # S09: a challenge for something else
             raise AccessDeniedError("The challenge is for another request: open this one again.")
         said = challenge.said()
-        signed = said.signed if proof.method == "webauthn" else challenge.signed
-        proven = await self._prover.prove(approver, proof, signed, None)
+        proven = await self._prover.prove(approver, proof, said.proved_by(proof.method), None)
         now, scope = self._now_us(), standing.scope
         decided = (
             self._grants.approve(name, scope.tenant, approver.id, approver.session or "", now)
@@ -365,8 +277,8 @@ class Granting:
             theirs = [one.id for one in found]
             claims.append(self._factors.remove([one for one in theirs if one in (scope.fields or theirs)]))
             claims.append(self._grants.revoke(scope.tenant, scope.purpose, now))
-        kind = _KINDS.get(scope.action, "grant")
-        about = self._excuse(scope) if scope.action == EXCUSE else {}
+        kind = KINDS.get(scope.action, "grant")
+        about = expected(scope, now) if scope.action == EXCUSE else {}
         try:
             await self._write(
                 approver,

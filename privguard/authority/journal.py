@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from privguard.guard import AsyncGuard, GuardCore
 from privguard.model import AccessEvent, AuditReceipt, Disclosure, Outcome, Principal, SubjectRef
@@ -10,7 +10,7 @@ from privguard.ports import Claim
 
 
 class Journal:
-    """The log, as the authority writes it."""
+    """The log as the authority writes it, and whom it tells."""
 
     def __init__(self, core: GuardCore) -> None:
         self.core = core
@@ -61,3 +61,8 @@ class Journal:
             about=dict(about or {}),
         )
         return await self._guard.record(event, claim)
+
+    def tell(self, roles: Iterable[str], text: str) -> None:
+        """Has the roles told, where anything brings messages; never blocks."""
+        if self.core.alerts is not None:
+            self.core.alerts.say(sorted(roles), text)

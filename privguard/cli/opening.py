@@ -44,6 +44,8 @@ def open_authority(settings: Settings) -> Iterator[tuple[Authority, Principal]]:
     log = open_log(settings, keys)
     core = core_of(settings, log, keys)
     core.alerts = alarms = open_alarms(settings)
+    if settings.directory.required:
+        core.directory = SqlDirectory(Store(settings.store.url), keys, SystemEntropy())
     try:
         yield wire_authority(settings, core, keys), Principal(system_account())
         alarms.deliver()

@@ -96,7 +96,6 @@ def asked(config: Path, by: str, tenant: str, about: Callable[[Scope], Scope], a
         about: completes the scope of the action.
     """
     from privguard.model import Principal
-    from privguard.stepup.factor import Proof
 
     settings_of(config)  # what is wrong with it is said before anything is typed
     code = click.prompt(f"Code on the phone of {by}", hide_input=True, err=True)
@@ -104,7 +103,7 @@ def asked(config: Path, by: str, tenant: str, about: Callable[[Scope], Scope], a
     def ask(authority: Authority, account: Principal) -> Coroutine[Any, Any, str]:
         who = Principal(by, tenant=tenant)
         scope = about(authority.enrolment.scope(who, action))
-        return authority.granting.request(who, scope, Proof("totp", code=code), account.id)
+        return authority.requesting.ask_by_code(who, scope, code, account.id)
 
     return acted(config, ask)
 

@@ -18,7 +18,8 @@ from msgspec import Struct
 
 from privguard.asgi.canonical import read_target
 from privguard.authority.enrolment import Enrolment
-from privguard.authority.granting import APPROVE_S, Granting, Issued
+from privguard.authority.granting import Granting, Issued
+from privguard.authority.requesting import APPROVE_S
 from privguard.errors import (
     AccessDeniedError,
     FactorRefusedError,

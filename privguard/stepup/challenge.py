@@ -41,10 +41,10 @@ class Challenge(Struct, frozen=True):
     until: int
     reason: str = ""
 
-    @property
-    def signed(self) -> bytes:
-        """What a one-time code is sent for; a WebAuthn key signs it of what was ``said``."""
-        return webauthn_challenge(self.scope, base64.urlsafe_b64decode(self.nonce))
+    def proved_by(self, method: str) -> bytes:
+        """What a proof of it is of: a WebAuthn key signs all that was said, a code is sent for its nonce."""
+        nonce = base64.urlsafe_b64decode(self.nonce)
+        return webauthn_challenge(self.scope, nonce) if method == "webauthn" else nonce
 
     def said(self, reason: str = "", ticket: str = "") -> Challenge:
         """With reason and ticket in its scope, as they were said before or now: a key signs them, too."""

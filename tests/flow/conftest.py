@@ -19,7 +19,7 @@ def staffed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Two workers that ask the staff directory; modules that use it are one xdist group."""
     with recording() as recorder:
         recorder.default = crm
-        extra = "[directory]\nrequired = true\n"
+        extra = '[directory]\nrequired = true\n[stepup]\nreset_role = "compliance"\n'
         folder = tmp_path_factory.mktemp("staffed")
         made = make_gateway(folder, recorder.port, policy=ASSIGNED, identity=DEMO, extra=extra)
         made.workers = 2

@@ -76,6 +76,16 @@ def test_s08_who_is_not_or_no_longer_on_the_staff_is_refused_everywhere_at_once(
             )
         finally:
             wiring.close()
+    asks = ("factor", "reset", "e-18", "--as", "e-17", "--config", door.config)  # and at the command line
+    said = privguard(*asks, typed="123456")
+    assert (said.returncode, b"not among the staff" in said.stderr) == (1, True), said
+    leaf = door.leaves()[-1]
+    assert (leaf["actor"], leaf["action"], leaf["outcome"]) == (
+        "e-17",
+        "stepup:factor_reset:request",
+        "denied",
+    )
+
     assert put(door, staff=staff.replace("e-17,staff", "e-17,"))["changes"] == {"e-17": "roles, status"}
     assert both(door) == {403}  # the role in the token does not count
     put(door, staff=staff)

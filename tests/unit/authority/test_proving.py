@@ -14,9 +14,9 @@ import pyotp
 import pytest
 
 from privguard.audit.record import parse
-from privguard.authority.granting import RESET, Granting
 from privguard.authority.journal import Journal
 from privguard.authority.proving import Prover, Site
+from privguard.authority.requesting import RESET, Requesting
 from privguard.errors import FactorRefusedError, StoreUnavailableError
 from privguard.guard import GuardCore
 from privguard.model import Outcome, Principal
@@ -104,10 +104,8 @@ def test_s03_of_many_at_once_on_one_loop_one_code_is_used_once(proving: Proving)
 def test_s01_a_code_that_a_request_was_made_with_is_used(proving: Proving, log_folder: Path) -> None:
     """Whether the request was new or waits already; and whoever tries it again hears what all hear."""
     grants = Grants(store_of(log_folder), KEYRING, SystemEntropy())
-    granting = Granting(
-        proving.journal, proving.prover, grants, proving.factors, bytes(32), profile=PROFILES["nist-aal2"],
-        usual=(300, 10), reset_role="compliance", excuse_role="",
-    )  # fmt: skip
+    approvers = {RESET: "compliance"}
+    requesting = Requesting(proving.journal, proving.prover, grants, approvers)
 
     def scope(whom: str) -> Scope:
         return Scope(
@@ -117,7 +115,7 @@ def test_s01_a_code_that_a_request_was_made_with_is_used(proving: Proving, log_f
 
     async def ask(whom: str) -> str:
         code = pyotp.TOTP(SECRET).at(proving.clock.now_us() // 1_000_000)
-        return await granting.request(ACTOR, scope(whom), Proof("totp", code=code), "root")
+        return await requesting.ask_by_code(ACTOR, scope(whom), code, "root")
 
     async def run() -> None:
         await proving.enrol()
