@@ -136,11 +136,12 @@ def show(config: Path, as_json: bool, entry: str, tenant: str, lang: str) -> Non
 
     with trail_of(config) as trail:
         shown = trail.show(entry, tenant)
-    key = _key(config, shown)
+    key, origin = _key(shown)
     names = {token: f"{client.kind} {client.id}" for token, client in shown.clients.items()}
     if as_json:
         parts = [_lossless(part) for part in shown.parts]
-        _json({"entries": parts, "detail": shown.detail and dict(shown.detail), "clients": names, "key": key})
+        detail = shown.detail and dict(shown.detail)
+        _json({"entries": parts, "detail": detail, "clients": names, "key": key, "origin": origin})
         return
     for part in shown.parts:
         click.echo(msgspec.json.format(part.data, indent=2).decode())
@@ -151,30 +152,28 @@ def show(config: Path, as_json: bool, entry: str, tenant: str, lang: str) -> Non
     for name, text in shown.detail or ():
         click.echo(f"{name}: {text}")
     if key is not None:
-        click.echo(f"the security key {'signed' if key else 'DID NOT SIGN'} what is said to be approved")
+        signed = f"signed, at {origin}," if key else "DID NOT SIGN"
+        click.echo(f"the security key {signed} what is said to be approved")
     if (risk := shown.parts[0].leaf.risk) is not None:
         for reason in evidence_of(risk.why):
             click.echo(f"unusual: {sentence(reason, lang)}")
 
 
-def _key(config: Path, shown: Shown) -> bool | None:
-    """Whether a security key signed what an entry says was approved; None where none did, or it is erased."""
-    from urllib.parse import urlsplit
-
-    from privguard.config import load_settings
+def _key(shown: Shown) -> tuple[bool | None, str]:
+    """Whether a security key signed what an entry says, and where; None: none did, or it is erased."""
     from privguard.errors import FactorRefusedError
 
-    about, detail = shown.parts[0].leaf.about, dict(shown.detail or ())
-    if "assertion" not in about or "approved" not in detail:
-        return None
+    leaf, detail = shown.parts[0].leaf, dict(shown.detail or ())
+    if "assertion" not in leaf.about or "approved" not in detail:
+        return None, ""
     from privguard.stepup.webauthn import check_approved  # loading it takes 0.2 s
 
-    url = load_settings(config).stepup.public_url
     try:
-        check_approved(about, detail, rp_id=urlsplit(url).hostname or "", origins=(url,))
+        scope, origin = check_approved(leaf.about, detail)
     except FactorRefusedError:
-        return False
-    return True
+        return False, ""
+    said = (scope.tenant, scope.actor, scope.purpose, set(scope.clients))
+    return said == (leaf.tenant, leaf.actor, leaf.purpose, set(shown.clients.values())), origin
 
 
 @audit.command()

@@ -26,6 +26,8 @@ MOST_DAYS: Final = 30
 """Days that are made up for at most; older ones would be judged by what came long after."""
 HELD_S: Final = 3_600
 """Who was cut off holds up nobody for longer."""
+_TOLD: Final = 10
+"""Findings in a message: a datagram and a telephone hold no more."""
 _S: Final = 1_000_000
 
 
@@ -62,9 +64,12 @@ def message(found: Sequence[Finding]) -> str:
     """What is told: who, when, why; of the clients nothing, which the entries name to who may ask."""
     said = [
         f"{each.day} {each.actor}: {each.unexplained:.1f} of {each.visits} looks unexplained, {each.why}."
-        for each in found
+        for each in found[:_TOLD]
     ]
-    return " ".join([f"Looking back, {len(found)} stand out.", *said, "`privguard anomaly cases` has them."])
+    more = [f"And {len(found) - _TOLD} more."] if len(found) > _TOLD else []
+    return " ".join(
+        [f"Looking back, {len(found)} stand out.", *said, *more, "`privguard anomaly cases` has all."]
+    )
 
 
 def told(trail: Trail, clock: Clock, budget: int, tenant: str) -> str:

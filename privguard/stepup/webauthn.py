@@ -15,6 +15,7 @@ import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from cryptography.x509 import (
@@ -50,6 +51,7 @@ from webauthn.registration.verify_registration_response import VerifiedRegistrat
 
 from privguard.errors import CounterRegressionError, FactorRefusedError, UnvouchedKeyError
 from privguard.stepup.factor import Makers
+from privguard.stepup.grant import Scope
 
 MIN_CHALLENGE: Final = 16
 """Bytes (§13.4.3)."""
@@ -131,6 +133,7 @@ class _Authentication(Struct):
 
 class _ClientData(Struct, rename="camel"):
     challenge: str
+    origin: str = ""
     cross_origin: bool = False
 
 
@@ -284,20 +287,24 @@ def check_evidence(assertion: Assertion, challenge: bytes, *, rp_id: str, origin
     _verified_assertion(assertion, _long_enough(challenge), rp_id, origins)
 
 
-def check_approved(
-    about: Mapping[str, str], detail: Mapping[str, str], *, rp_id: str, origins: Sequence[str]
-) -> None:
-    """Checks that a key signed what an entry says was approved, from the entry alone (its detail opened).
+def check_approved(about: Mapping[str, str], detail: Mapping[str, str]) -> tuple[Scope, str]:
+    """What a key signed to be approved, and on which origin's page: from an entry alone, its detail opened.
+
+    Which origins counted then, the gateway held; their host was what keys were bound to.
 
     Raises:
-        FactorRefusedError: it did not, or nobody can tell.
+        FactorRefusedError: it signed something else, or nobody can tell.
     """
     try:
         kept = msgspec.json.decode(about["assertion"], type=Assertion)
         signed = hashlib.sha256(detail["approved"].encode() + _bytes(detail["nonce"])).digest()
+        origin = msgspec.json.decode(_bytes(kept.client_data), type=_ClientData).origin
+        scope = msgspec.json.decode(detail["approved"], type=Scope)
+        rp_id = urlsplit(origin).hostname or ""
     except (KeyError, ValueError):
         raise FactorRefusedError from None
-    check_evidence(kept, signed, rp_id=rp_id, origins=origins)
+    check_evidence(kept, signed, rp_id=rp_id, origins=(origin,))
+    return scope, origin
 
 
 def _verified_registration(

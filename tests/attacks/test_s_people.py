@@ -95,11 +95,15 @@ def test_s07_a_key_signs_what_is_granted_and_the_log_proves_it(
     approved = json.loads(shown["detail"]["approved"])
     assert (approved["actor"], approved["fields"], approved["clients"][0]["id"]) == ("rm.li", ["mobile"], "1")
     told = privguard("audit", "show", issue["id"], "--config", guarded.config)
-    assert b"the security key signed what is said to be approved" in told.stdout
+    assert f"the security key signed, at {ORIGIN}, what is said to be approved" in told.stdout.decode()
     changed = shown["detail"] | {"approved": shown["detail"]["approved"].replace("mobile", "email")}
+    config = guarded.config.read_text()
+    guarded.config.write_text(config.replace(ORIGIN, "https://crm.bank.example"))  # the gateway moved since
+    assert shown_of(guarded, issue["id"])["key"] is True
+    guarded.config.write_text(config)
     for wrong in (changed, shown["detail"] | {"nonce": "AAAA"}, shown["detail"] | {"nonce": "!"}, {}):
         with pytest.raises(FactorRefusedError):
-            check_approved(issue["about"], wrong, rp_id="localhost", origins=[ORIGIN])
+            check_approved(issue["about"], wrong)
 
 
 def test_s07_a_key_signs_the_reason_that_is_given_with_it(
