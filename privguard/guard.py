@@ -9,12 +9,13 @@ import asyncio
 import concurrent.futures
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
 from privguard.anomaly import Watch
+from privguard.aside import Aside
 from privguard.errors import (
     AuditUnavailableError,
     PolicyUnavailableError,
@@ -136,7 +137,7 @@ class GuardCore:
         self.alerts = alerts
         self.counts: Counter[tuple[str, str]] = Counter()
         self._rulebook: Rulebook | None = None
-        self._threads = ThreadPoolExecutor(2, "privguard-store")  # they start with the first work
+        self._aside = Aside("privguard-store", threads=2)
 
     @property
     def policy(self) -> Policy | None:
@@ -178,10 +179,9 @@ class GuardCore:
         Raises:
             StoreUnavailableError: it was not done within the deadline.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.deadline_s):
-                return await loop.run_in_executor(self._threads, work, *args)
+                return await self._aside.do(work, *args)
         except TimeoutError:
             raise StoreUnavailableError("The store did not answer within the deadline.") from None
 
