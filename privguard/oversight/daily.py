@@ -2,12 +2,13 @@
 
 Days are judged in order, each once, and only when the day after it is over: work that follows a look within
 24 hours is a reason for it. What was judged is read off the log, so a look back that was cut off, or nights
-without any, are made up for; of many processes, the log lets one begin.
+without any, are made up for. Of many processes, the log lets one begin, and nobody say anything who was
+stopped for so long that another has begun since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from typing import Final
 
@@ -18,14 +19,15 @@ from privguard.oversight.findings import DAY_S, Finding, Findings, iso, since_us
 from privguard.oversight.lookback import Lookback
 from privguard.oversight.trail import Entry, Trail
 from privguard.ports import Clock
-from privguard.store.claims import leased
+from privguard.store.claims import leased, renewed
 
 BEGUN: Final = "oversight:look-back:begin"
 JUDGED: Final = "oversight:look-back:end"
 MOST_DAYS: Final = 30
 """Days that are made up for at most; older ones would be judged by what came long after."""
 HELD_S: Final = 3_600
-"""Who was cut off holds up nobody for longer."""
+"""Who was cut off holds up nobody for longer; who takes longer says so halfway."""
+_OTHERS: Final = "Another process looks back."
 _TOLD: Final = 10
 """Findings in a message: a datagram and a telephone hold no more."""
 _S: Final = 1_000_000
@@ -38,26 +40,51 @@ def look_back(trail: Trail, clock: Clock, budget: int, tenant: str) -> list[Find
         budget: findings a day.
 
     Raises:
-        AccessDeniedError: another process does so now.
+        AccessDeniedError: another process does so now, or has begun while this one was stopped.
         NotOnRecordError: the log does not go back far enough.
     """
     now_us = clock.now_us()
     last = now_us // _S // DAY_S - 2
-    claim = leased(f"look-back {tenant}", now_us, now_us + HELD_S * _S, "Another process looks back.")
-    trail.note(BEGUN, {"day": iso(last)}, (), tenant, claim)
+    turn = _Turn(trail, clock, tenant, iso(last))
     first = max(_judged(trail, tenant, now_us, last) + 1, last - MOST_DAYS + 1)
     if first > last:
         return []
     with Lookback() as back:
         findings = Findings(back)
-        findings.take(trail.every(Filter(tenant=tenant, since_us=since_us(now_us, last - first + 3)))[1])
+        asked = Filter(tenant=tenant, since_us=since_us(now_us, last - first + 3))
+        findings.take(turn.kept(trail.every(asked)[1]))
         found = findings.found(first, last, budget)
     there = {(one.leaf.about["day"], one.leaf.about["for"]) for one in _said(trail, tenant, now_us, FINDING)}
     for each in found:
         if (each.day, each.actor) not in there:  # a look back that was cut off said it already
-            trail.note(FINDING, _about(each), (), tenant)
-    trail.note(JUDGED, {"day": iso(last), "found": str(len(found))}, (), tenant)
+            turn.say(FINDING, _about(each))
+    turn.say(JUDGED, {"day": iso(last), "found": str(len(found))})
     return found
+
+
+class _Turn:
+    """One process's turn to look back at a tenant's log, from its first entry on."""
+
+    def __init__(self, trail: Trail, clock: Clock, tenant: str, day: str) -> None:
+        self._trail, self._clock, self._tenant, self._day = trail, clock, tenant, day
+        self._name, now_us = f"look-back {tenant}", clock.now_us()
+        self._until_us = now_us + HELD_S * _S
+        trail.note(BEGUN, {"day": day}, (), tenant, leased(self._name, now_us, self._until_us, _OTHERS))
+
+    def kept(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries, and the turn while they are read, however long that takes."""
+        for each in entries:
+            now_us = self._clock.now_us()
+            if self._until_us - now_us < HELD_S * _S // 2:
+                self.say(BEGUN, {"day": self._day}, until_us=now_us + HELD_S * _S)
+            yield each
+
+    def say(self, action: str, about: dict[str, str], until_us: int | None = None) -> None:
+        """Puts on record what was found, if it is still this one's turn."""
+        until_us = until_us or self._until_us
+        claim = renewed(self._name, self._until_us, until_us, _OTHERS)
+        self._trail.note(action, about, (), self._tenant, claim)
+        self._until_us = until_us
 
 
 def message(found: Sequence[Finding]) -> str:

@@ -55,6 +55,9 @@ _LEASE: Final = Statement("""
 INSERT INTO spent_challenge (nonce, until_us) VALUES (:nonce, :until)
 ON CONFLICT (nonce) DO UPDATE SET until_us = :until WHERE spent_challenge.until_us <= :now""")
 
+_RENEWAL: Final = Statement("""
+UPDATE spent_challenge SET until_us = :until WHERE nonce = :nonce AND until_us = :held""")
+
 
 class Single(Struct, frozen=True):
     """A claim of one statement: where it does not hold, it has changed nothing that were to be undone."""
@@ -73,6 +76,12 @@ def leased(name: str, now_us: int, until_us: int, otherwise: str) -> Claim:
     """A name that nobody else holds until then; AccessDeniedError with these words where somebody does."""
     values = {"nonce": name, "now": now_us, "until": until_us}
     return _LEASE.claim(values, AccessDeniedError, otherwise)
+
+
+def renewed(name: str, held_us: int, until_us: int, otherwise: str) -> Claim:
+    """The same name, held until then instead; AccessDeniedError where somebody else holds it by now."""
+    values = {"nonce": name, "held": held_us, "until": until_us}
+    return _RENEWAL.claim(values, AccessDeniedError, otherwise)
 
 
 def settled(transaction: Transaction, claims: Mapping[str, Single]) -> dict[str, PrivguardError | None]:

@@ -12,12 +12,13 @@ import pytest
 
 from privguard.audit.record import parse
 from privguard.errors import AccessDeniedError, NotOnRecordError, StoreUnavailableError
-from privguard.model import AccessEvent
+from privguard.model import AccessEvent, AuditReceipt
 from privguard.oversight import daily
 from privguard.oversight.cases import Verdict, cases, judge
-from privguard.oversight.findings import NEEDED, iso
+from privguard.oversight.filters import Filter
+from privguard.oversight.findings import NEEDED, Finding, Findings, iso
 from privguard.oversight.nightly import AGAIN_S, Nightly, Told
-from privguard.oversight.trail import Trail
+from privguard.oversight.trail import Entry, Trail
 from privguard.store.subjects import SubjectKeys
 from privguard.store.trail_reader import TrailReader
 from privguard.testing import FrozenClock
@@ -103,6 +104,50 @@ def test_a_look_back_that_was_cut_off_says_nothing_twice(kept: Kept, monkeypatch
     kept.clock.now += timedelta(seconds=daily.HELD_S)
     assert len(kept.look_back()) == 2
     assert sorted(one["for"] for one in kept.on_record()) == ["rm-3", "rm-4"]
+
+
+def test_one_that_takes_longer_than_an_hour_keeps_others_off(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.add([*ordinary(LAST + 2), *snooping(LAST)])
+    every, others = kept.trail.every, list[str]()
+
+    def slowly(asked: Filter) -> tuple[AuditReceipt, Iterator[Entry]]:
+        receipt, entries = every(asked)
+        return receipt, taking_hours(entries) if not (others or asked.action) else entries
+
+    def taking_hours(entries: Iterator[Entry]) -> Iterator[Entry]:
+        for at, each in enumerate(entries):
+            if at % 200 == 0:  # an hour and a half in all
+                kept.clock.now += timedelta(minutes=20)
+            if at == 900:
+                with pytest.raises(AccessDeniedError, match="Another process"):
+                    kept.look_back()
+                others.append("kept off")
+            yield each
+
+    monkeypatch.setattr(kept.trail, "every", slowly)
+    assert kept.look_back() == [(DAY_SEEN, "rm-3")]
+    assert others == ["kept off"]
+    assert len(kept.on_record()) == 1
+
+
+def test_one_that_was_stopped_and_overtaken_says_nothing(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.add([*ordinary(LAST + 2), *snooping(LAST)])
+    found, overtaken = Findings.found, list[str]()
+
+    def stopped(self: Findings, first: int, last: int, budget: int) -> list[Finding]:
+        answer = found(self, first, last, budget)
+        if not overtaken:
+            overtaken.append("")
+            kept.clock.now += timedelta(seconds=daily.HELD_S)
+            kept.look_back()
+        return answer
+
+    monkeypatch.setattr(Findings, "found", stopped)
+    with pytest.raises(AccessDeniedError, match="Another process"):
+        kept.look_back()
+    assert len(kept.on_record()) == 1
 
 
 def test_a_young_log_is_left_alone(kept: Kept) -> None:
