@@ -193,7 +193,7 @@ def _strongest(leaf: Leaf, group: Group) -> int:
         raise LeafError("a view that this version does not know") from None
 
 
-def link(draft: Draft, tokens: Sequence[Iterable[str]], heads: dict[str, Head], index: int, ts: int) -> None:
+def link(draft: Draft, tokens: Sequence[Sequence[str]], heads: dict[str, Head], index: int, ts: int) -> None:
     """Gives a draft its place: log time, and for each client its number and the entry before.
 
     A client that stands in several groups of one leaf has one entry there. ``heads`` is brought up to date.
@@ -205,6 +205,12 @@ def link(draft: Draft, tokens: Sequence[Iterable[str]], heads: dict[str, Head], 
     """
     leaf = draft.leaf
     leaf.skew, leaf.ts = leaf.ts + leaf.skew - ts, ts  # the same again where a batch is tried again
+    if len(tokens) == 1 and len(tokens[0]) == 1:  # as nearly all are
+        (token,) = tokens[0]
+        count, last = heads.get(token, UNSEEN)
+        heads[token] = (count + 1, index)
+        leaf.groups[0].subjects = [(token, count + 1, last)]
+        return
     entries: dict[str, tuple[str, int, int]] = {}
     for group, named in zip(leaf.groups, tokens, strict=True):
         distinct = dict.fromkeys(named)

@@ -19,8 +19,8 @@ from privguard.errors import AuditUnavailableError, NotOnRecordError
 from privguard.model import AccessEvent, AuditReceipt, Disclosure, Outcome, SubjectRef
 from privguard.oversight.filters import Filter, cursor_of, index_of
 from privguard.ports import AuditLog, Claim, Clock, Entropy
-from privguard.store.log_reader import Indexed
-from privguard.store.trail_reader import Span, TrailReader
+from privguard.store.log_reader import Indexed, Span
+from privguard.store.trail_reader import TrailReader
 
 
 class Entry(Struct, frozen=True):

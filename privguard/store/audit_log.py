@@ -138,13 +138,13 @@ class SqlAuditLog:
 
     def close(self) -> None:
         """Writes what has queued, fails what is not durable in time, and takes no more."""
-        with self._wake:
+        with self._lock:
             self._closed = True
             self._wake.notify()
         if self._writer is not None:
             self._writer.join(self._deadline_s)
         self._stopped.set()
-        with self._wake:
+        with self._lock:
             left = [*self._under_way, *self._queue]
             self._queue.clear()
         _fail(left, AuditUnavailableError(CLOSED))
@@ -157,7 +157,7 @@ class SqlAuditLog:
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         waiting = Waiting(entry, future, loop, time.monotonic() + self._deadline_s)
-        with self._wake:
+        with self._lock:
             if self._closed:
                 raise AuditUnavailableError(CLOSED)
             if len(self._queue) >= QUEUE_EVENTS:
@@ -165,11 +165,13 @@ class SqlAuditLog:
             self._queue.append(waiting)
             if self._writer is None:
                 self._start()
-            self._wake.notify()
+            if not self._under_way:  # or else the writer looks for more before it waits
+                self._wake.notify()
 
     def _renew(self) -> None:
         """As before the first entry; also in the child after a fork, where there are no threads."""
-        self._wake = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._stopped = threading.Event()
         self._queue: deque[Waiting] = deque()
         self._under_way: Sequence[Waiting] = ()
@@ -187,7 +189,7 @@ class SqlAuditLog:
 
     def _take(self) -> Sequence[Waiting]:
         """Waits for entries and takes them; none once the log is closed and everything is written."""
-        with self._wake:
+        with self._lock:
             while not self._queue and not self._closed:
                 self._wake.wait()
             batch: list[Waiting] = []
@@ -211,7 +213,7 @@ class SqlAuditLog:
         pause = self._deadline_s / 10
         while not self._stopped.wait(pause):
             soon = time.monotonic() + pause
-            with self._wake:
+            with self._lock:
                 late = [waiting for waiting in self._under_way if waiting.deadline < soon]
                 while self._queue and self._queue[0].deadline < soon:
                     late.append(self._queue.popleft())

@@ -229,6 +229,7 @@ class _Batch:
         self._heads = self._sql.read_heads(
             log.connection, [key.token for held in keys for key in held if key is not None]
         )
+        self._met = frozenset(self._heads)
         self._there = {(event_id, part): index for event_id, part, index in state.present}
         self._ids = {event_id for event_id, _, _ in state.present}
         self._placed: dict[tuple[str, int], tuple[AccessEvent, int]] = {}
@@ -266,8 +267,9 @@ class _Batch:
             leaf.detail = hashlib.sha256(sealed).hexdigest()
             rows.secrets.append((index, sealed))
         data = encode(leaf)
-        rows.events.append((index, *columns(leaf), data))
-        rows.hashes.append(leaf_hash(data))
+        digest = leaf_hash(data)
+        rows.events.append((index, *columns(leaf), data, digest))
+        rows.hashes.append(digest)
         rows.subjects.extend(subject_columns(leaf, index))
         return index
 
@@ -281,7 +283,9 @@ class _Batch:
         }
         tree, rows.tiles = extend(tree, rows.hashes, held)
         # Not those of entries that are there already: the database takes no head that stands still.
-        rows.heads = {token: head for token, head in self._heads.items() if head[1] >= self._tree.size}
+        for token, head in self._heads.items():
+            if head[1] >= self._tree.size:
+                (rows.heads if token in self._met else rows.first).append((token, *head))
         root = tree.root()
         self._sql.write(self._connection, rows, tree, root)
         return tree.size, root

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from sqlalchemy import Select, select
 
@@ -12,7 +12,7 @@ from privguard.audit.record import Columns
 from privguard.audit.stretch import COMMITTER, Row
 from privguard.audit.verify import map_sizes
 from privguard.store.engine import Store
-from privguard.store.tables import event, event_subject, subject_head, tree_state
+from privguard.store.tables import BLOCK, BLOCK_EVENTS, event, event_subject, subject_head, tree_state
 
 PAGE: Final = 500
 """Entries read at a time: none is held while the caller works, so a slow reader holds up no checkpoint."""
@@ -22,6 +22,45 @@ ENDS: Final = 20_000
 
 Indexed = tuple[int, bytes]
 """A leaf's index and its exact bytes."""
+
+_BLOCKS: Final = 64
+"""Blocks that are looked through at once for an actor who is seldom in them."""
+
+
+class Span(NamedTuple):
+    """Indexes from ``start`` up to, not including, ``stop``."""
+
+    start: int
+    stop: int
+
+
+def of_actors(
+    read: Callable[[Select[int, bytes]], Sequence[Indexed]],
+    query: Select[int, bytes],
+    span: Span,
+    *,
+    newest_first: bool = False,
+) -> Iterator[Indexed]:
+    """What a query for one tenant's entries by some actors finds in a span, in flat memory.
+
+    The index by actor is cut into blocks of entries, so that entries are added at its end; a block costs
+    a few microseconds to look into, which is 30 ms for ten million entries.
+    """
+    order = event.c.idx.desc() if newest_first else event.c.idx
+    (start, stop), width = span, 1
+    while start < stop:
+        blocks = range(start // BLOCK_EVENTS, (stop - 1) // BLOCK_EVENTS + 1)
+        blocks = blocks[-width:] if newest_first else blocks[:width]
+        low, high = max(start, blocks[0] * BLOCK_EVENTS), min(stop, (blocks[-1] + 1) * BLOCK_EVENTS)
+        part = query.where(BLOCK.in_(blocks), event.c.idx >= low, event.c.idx < high)
+        page = read(part.order_by(order).limit(PAGE))
+        yield from page
+        full = len(page) == PAGE
+        if newest_first:
+            stop = page[-1][0] if full else low
+        else:
+            start = page[-1][0] + 1 if full else high
+        width = 1 if full else min(2 * width, _BLOCKS)
 
 
 class LogReader:
@@ -76,7 +115,7 @@ class LogReader:
         """As of how many entries maps were committed, as far as the leaves of privguard's own can be read."""
         tenant, actor, action = COMMITTER
         own = _leaves.where(event.c.tenant == tenant, event.c.actor == actor, event.c.action == action)
-        return list(map_sizes(leaf for _, leaf in self._read(own)))
+        return list(map_sizes(leaf for _, leaf in of_actors(self._read, own, Span(0, self.head()[0]))))
 
     def stands_later(self, index: int) -> bool:
         """Whether the leaf that a row's hash is of stands in a later row."""

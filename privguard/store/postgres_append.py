@@ -82,11 +82,11 @@ def write(connection: Connection[Any], rows: Rows, tree: Tree, root: bytes) -> N
     tiles = ((tile.level, tile.n, tile.data, tile.root) for tile in rows.tiles)
     if rows.fresh:
         _copy(connection, _SUBJECTS, fresh)
-    _copy(connection, _EVENTS, ((*row, hash_) for row, hash_ in zip(rows.events, rows.hashes, strict=True)))
+    _copy(connection, _EVENTS, rows.events)
     if rows.subjects:
         _copy(connection, _EVENT_SUBJECTS, rows.subjects)
-        counts, lasts = zip(*rows.heads.values(), strict=True)
-        connection.execute(_PUT_HEADS, (list(rows.heads), list(counts), list(lasts)))
+        tokens, counts, lasts = zip(*rows.first, *rows.heads, strict=True)
+        connection.execute(_PUT_HEADS, (list(tokens), list(counts), list(lasts)))
     if rows.secrets:
         _copy(connection, _SECRETS, rows.secrets)
     if rows.tiles:

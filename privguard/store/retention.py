@@ -17,7 +17,7 @@ from privguard.audit.record import Head, parse
 from privguard.audit.stretch import STRETCH
 from privguard.errors import AuditUnavailableError, OnHoldError
 from privguard.store.engine import Store
-from privguard.store.log_reader import Indexed
+from privguard.store.log_reader import Indexed, Span, of_actors
 from privguard.store.tables import event, subject_head, tree_state
 from privguard.store.tree_reader import TreeReader
 
@@ -56,11 +56,18 @@ def said_of(connection: Connection) -> tuple[Indexed, Sealed] | None:
     """The newest leaf that says a floor, and what it says; None if there is none."""
     tenant, actor, action = PRUNED
     own = and_(event.c.tenant == tenant, event.c.actor == actor, event.c.action == action)
-    row = connection.execute(
-        select(event.c.idx, event.c.leaf).where(own).order_by(event.c.idx.desc()).limit(1)
-    ).one_or_none()
-    said = None if row is None else sealed(parse(row.leaf))
-    return None if row is None or said is None else ((row.idx, row.leaf), said)
+    size = connection.execute(select(tree_state.c.size)).scalar_one()
+    newest = next(
+        of_actors(
+            lambda query: connection.execute(query).all(),
+            select(event.c.idx, event.c.leaf).where(own),
+            Span(0, size),
+            newest_first=True,
+        ),
+        None,
+    )
+    said = None if newest is None else sealed(parse(newest[1]))
+    return None if newest is None or said is None else (newest, said)
 
 
 def heads_at(connection: Connection, floor: int) -> dict[str, Head]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from privguard.errors import ConfigError
 from privguard.store.engine import Store
 
-HEAD: Final = "0021"
+HEAD: Final = "0022"
 """The version this release needs."""
 
 

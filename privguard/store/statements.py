@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -39,13 +39,19 @@ class State(Struct, frozen=True):
 
 
 class Rows(Struct):
-    """What a batch of entries adds to the tables."""
+    """What a batch of entries adds to the tables.
+
+    Attributes:
+        heads: (token, count, index) of clients whose chains go on.
+        first: the same of those who had no entry.
+    """
 
     fresh: list[SubjectRow]
     events: list[tuple[int | str | bytes, ...]] = []
     hashes: list[bytes] = []
     subjects: list[tuple[int | str, ...]] = []
-    heads: Mapping[str, Head] = {}
+    heads: list[tuple[str, int, int]] = []
+    first: list[tuple[str, int, int]] = []
     secrets: list[tuple[int, bytes]] = []
     tiles: list[Tile] = []
 

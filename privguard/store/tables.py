@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    literal_column,
     text,
 )
 from sqlalchemy.schema import SchemaItem
@@ -57,10 +58,14 @@ event: Final = Table(
     *_each(Text, "tenant", "actor", "action", "outcome"),
     *_each(LargeBinary, "leaf_hash", "leaf"),
     UniqueConstraint("event_id", "part", name="event_id_part"),
-    Index("event_actor", "tenant", "actor", "idx"),
     Index("event_ts", "ts_us", postgresql_using="brin"),
 )
 """One row a leaf; ``leaf`` is the exact bytes that were hashed."""
+
+BLOCK_EVENTS: Final = 1024
+BLOCK: Final = event.c.idx.bitwise_rshift(literal_column(str(BLOCK_EVENTS.bit_length() - 1)))
+"""The number of an entry's block: ``log_reader.of_actors`` goes through them."""
+Index("event_actor", BLOCK, event.c.tenant, event.c.actor)
 
 event_subject: Final = _named(
     "event_subject",

@@ -18,20 +18,13 @@ from privguard.crypto.envelope import EnvelopeError, unseal
 from privguard.errors import StoreUnavailableError
 from privguard.model import SubjectRef
 from privguard.store.engine import Store
-from privguard.store.log_reader import Indexed
+from privguard.store.log_reader import Indexed, Span, of_actors
 from privguard.store.retention import floor_of, said_of
 from privguard.store.subjects import DataKey, SubjectKeys
 from privguard.store.tables import event, event_subject, secret, subject, subject_head
 
 PAGE: Final = 500
 """Leaves read at a time, so that a slow reader holds up no checkpoint."""
-
-
-class Span(NamedTuple):
-    """Indexes from ``start`` up to, not including, ``stop``."""
-
-    start: int
-    stop: int
 
 
 class Where(NamedTuple):
@@ -70,6 +63,9 @@ class TrailReader:
     def entries(self, where: Where, span: Span, *, newest_first: bool) -> Iterator[Indexed]:
         """The leaves of a span that the columns allow, in flat memory."""
         query, (start, stop) = _columns(where), span
+        if where.actors:
+            yield from of_actors(self._read, query, span, newest_first=newest_first)
+            return
         order = event.c.idx.desc() if newest_first else event.c.idx
         while start < stop:
             page = self._read(

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Select, select
 
 from privguard.audit.verify import verify_log
 from privguard.errors import StoreUnavailableError
-from privguard.store.log_reader import PAGE, LogReader
+from privguard.store.engine import Store
+from privguard.store.log_reader import PAGE, Indexed, LogReader, Span, of_actors
+from privguard.store.tables import BLOCK_EVENTS, event
 from tests.unit.audit.events import access
 from tests.unit.store.logs import leaves_of, open_log, store_of
 
@@ -30,6 +37,55 @@ def test_entries_are_read_in_order_and_verify_against_the_head(log_folder: Path)
     assert list(read.entries(count - 1, 9)) == [(count - 1, leaves[-1])]
     assert list(read.entries(count)) == list(read.entries(3, 0)) == []
     assert list(read.last(2)) == list(enumerate(leaves))[-2:]
+
+
+LOG = 20 * BLOCK_EVENTS + 777
+BUSY = range(9 * BLOCK_EVENTS + 5, 9 * BLOCK_EVENTS + 5 + 3 * PAGE)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, list[int]]]]:
+    """A table of entries of one who is seldom there, one who is often at once, and of others."""
+    folder = tmp_path_factory.mktemp("blocks")
+    open_log(folder).close()
+    places = {"seldom": [0, *range(4095, LOG, 7 * BLOCK_EVENTS), LOG - 1], "busy": list(BUSY), "none": []}
+    places["others"] = sorted(set(range(3, LOG, 97)) - {each for some in places.values() for each in some})
+    database = sqlite3.connect(folder / "log.db")
+    database.executemany(
+        "INSERT INTO event VALUES (?, ?, 0, 0, 'default', ?, 'a:b:read', 'permitted', '', '')",
+        [(index, str(index), actor) for actor, indexes in places.items() for index in indexes],
+    )
+    database.commit()
+    database.close()
+    store = store_of(folder)
+    yield store, places
+    store.close()
+
+
+@given(
+    st.sampled_from(["seldom", "busy", "none"]),
+    st.tuples(st.integers(0, LOG), st.integers(0, LOG)) | st.just((0, LOG)),
+    st.booleans(),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_actors_entries_are_found_block_by_block(
+    rows: tuple[Store, dict[str, list[int]]], actor: str, span: tuple[int, int], newest_first: bool
+) -> None:
+    store, places = rows
+    query = select(event.c.idx, event.c.leaf).where(event.c.tenant == "default", event.c.actor == actor)
+    read: list[str] = []
+    with store.read() as connection:
+
+        def run(part: Select[int, bytes]) -> Sequence[Indexed]:
+            said = str(part.compile(connection, compile_kwargs={"literal_binds": True}))
+            read.extend(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}"))
+            return connection.execute(part).all()
+
+        found = [index for index, _ in of_actors(run, query, Span(*span), newest_first=newest_first)]
+    expected = [index for index in places[actor] if span[0] <= index < span[1]]
+    assert found == (expected[::-1] if newest_first else expected)
+    searches = [each for each in read if "event" in each]
+    assert all("INDEX event_actor (<expr>=? AND tenant=? AND actor=?" in each for each in searches), searches
 
 
 def test_an_empty_log(log_folder: Path) -> None:
