@@ -52,7 +52,7 @@ _WITHHELD: Final = View.WITHHELD.value
 _CLEAR: Final = View.CLEAR.value
 
 
-class Group(Struct, kw_only=True, omit_defaults=True):
+class Group(Struct, gc=False, kw_only=True, omit_defaults=True):
     """Clients of whom the same fields left in the same views: see ``model.Disclosure``.
 
     Attributes:
@@ -68,7 +68,7 @@ class Group(Struct, kw_only=True, omit_defaults=True):
     subjects: list[tuple[str, int, int]]
 
 
-class Leaf(Struct, kw_only=True, omit_defaults=True):
+class Leaf(Struct, gc=False, kw_only=True, omit_defaults=True):
     """What a leaf says; keys are declared in sorted order, which is the order they are written in.
 
     Attributes:
@@ -119,7 +119,7 @@ class Columns(NamedTuple):
     outcome: str
 
 
-class Draft(Struct, frozen=True):
+class Draft(Struct, gc=False, frozen=True):
     """A leaf without its place, and the clients whose tokens its groups will hold."""
 
     leaf: Leaf

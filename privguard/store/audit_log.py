@@ -48,7 +48,7 @@ _TOUCH: Final = {
 Answer = AuditReceipt | PrivguardError
 
 
-class Waiting(Struct, frozen=True, eq=False):
+class Waiting(Struct, gc=False, frozen=True, eq=False):
     """An entry on its way.
 
     Attributes:

@@ -61,7 +61,7 @@ class _Log(NamedTuple):
     connection: Any
 
 
-class Entry(Struct, frozen=True, eq=False):
+class Entry(Struct, gc=False, frozen=True, eq=False):
     """An access with all that can be made of it before its place in the log is known.
 
     Attributes:
