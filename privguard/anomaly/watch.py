@@ -103,9 +103,13 @@ class Watch:
 
     def replay(self, entry: str, sight: Sight, clients: Iterable[Seen]) -> Risk | None:
         """Counts an entry of the log; None for one that ``look`` has counted."""
-        if entry in self._own or entry in self._own_before:
+        if self.is_own(entry):
             return None
         return self._score(sight, clients)
+
+    def is_own(self, entry: str) -> bool:
+        """Whether ``look`` has counted an entry of the log."""
+        return entry in self._own or entry in self._own_before
 
     def work(self, at_s: int, client: str, actor: str, what: str) -> None:
         """Takes note of work with a client: a reason to look for whose it is, and less odd for all others.

@@ -25,6 +25,9 @@ ERASED: Final = "oversight:client:erase"
 """Action of an entry that says that a client was erased."""
 PAGE: Final = 200
 """Leaves whose clients are looked up at once."""
+LISTED: Final = 20_000
+"""Clients of others' lists and exports, and those of one more, that are known by name once the log was read
+to its end; about 6 MB."""
 _UNDER_WAY_S: Final = 0.01
 
 
@@ -77,6 +80,8 @@ class Follower:
         # Two generations, as large as the watch's and in step with them: whom it has by name is named here.
         self._names: dict[str, str] = {}
         self._named: dict[str, str] = {}
+        # Of lists and exports, whose clients the watch does not remember: one export may show them all.
+        self._listed: dict[str, str] = {}
 
     def refresh(self) -> None:
         """Reads to the log's end; called once a second."""
@@ -87,6 +92,7 @@ class Follower:
             time.sleep(_UNDER_WAY_S)
             for _ in self.replayed():  # what was looked at before, and put on record only now
                 pass
+            self._listed = {}  # months of lists name the same clients again, the next second's do not
 
     def replayed(self) -> Iterator[tuple[int, Leaf, Risk | None]]:
         """What came since: index, leaf, and the risk that the state makes of it (see ``Watch.replay``)."""
@@ -95,8 +101,7 @@ class Follower:
             self._next = max(self._log.head()[0] if first is None else first, self._trail.floor())
         for page in _pages(self._log.entries(self._next)):
             leaves = list(_readable(page))
-            watched = [leaf for _, leaf in leaves if leaf.risk is not None or works(leaf)]
-            self._learn(token for leaf in watched for group in leaf.groups for token, _, _ in group.subjects)
+            self._learn(token for _, leaf in leaves if _remembered(leaf) for token in _tokens(leaf))
             for index, leaf in leaves:
                 self._next = index + 1  # before: an entry that fails is passed over, and none counts twice
                 if works(leaf):
@@ -107,6 +112,8 @@ class Follower:
                 elif leaf.action == ERASED and leaf.outcome == Outcome.PERMITTED:
                     self._forget(leaf)
                 if leaf.risk is not None:
+                    if leaf.risk.many and not self._watch.is_own(leaf.id):
+                        self._learn_listed(leaf)
                     sight = sight_of(f"{leaf.tenant}:{leaf.actor}", leaf.roles, leaf.risk)
                     yield index, leaf, self._watch.replay(leaf.id, sight, self._seen(leaf).items())
             self._next = page[-1][0] + 1
@@ -118,17 +125,18 @@ class Follower:
 
     def _forget(self, leaf: Leaf) -> None:
         """Keeps no name of who was erased (L13)."""
-        for token in (token for group in leaf.groups for token, _, _ in group.subjects):
+        for token in _tokens(leaf):
             if (name := self._name(token)) != token:
                 self._watch.forget(name, token)
             self._names.pop(token, None)
             self._named.pop(token, None)
+            self._listed.pop(token, None)
 
     def _seen(self, leaf: Leaf) -> dict[str, Collection[str]]:
         return {self._name(token): group.relations for group in leaf.groups for token, _, _ in group.subjects}
 
     def _name(self, token: str) -> str:
-        return self._names.get(token) or self._named.get(token, token)
+        return self._names.get(token) or self._named.get(token) or self._listed.get(token, token)
 
     def _learn(self, tokens: Iterable[str]) -> None:
         """Finds out whom tokens name; who was erased stays a token."""
@@ -136,8 +144,21 @@ class Follower:
             self._named, self._names = self._names, {}
         unknown = [token for token in dict.fromkeys(tokens) if token not in self._names]
         self._names |= {token: self._named[token] for token in unknown if token in self._named}
-        for some in _pages([token for token in unknown if token not in self._named]):
-            self._names |= {token: name_of(client) for token, client in self._trail.clients(some).items()}
+        self._names |= self._asked(token for token in unknown if token not in self._named)
+
+    def _learn_listed(self, leaf: Leaf) -> None:
+        if len(self._listed) >= (LISTED if self._watch.awake else REMEMBERED // 2):
+            self._listed = {}
+        self._listed |= self._asked(
+            token for token in dict.fromkeys(_tokens(leaf)) if self._name(token) == token
+        )
+
+    def _asked(self, tokens: Iterable[str]) -> dict[str, str]:
+        return {
+            token: name_of(client)
+            for some in _pages(tokens)
+            for token, client in self._trail.clients(some).items()
+        }
 
 
 def _readable(page: Iterable[Indexed]) -> Iterator[tuple[int, Leaf]]:
@@ -152,6 +173,15 @@ def _readable(page: Iterable[Indexed]) -> Iterator[tuple[int, Leaf]]:
 def _pages(every: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(every)
     return iter(lambda: list(islice(rest, PAGE)), [])
+
+
+def _remembered(leaf: Leaf) -> bool:
+    """Whether the watch remembers by name who is in an entry: who was looked at alone, or worked with."""
+    return works(leaf) or (leaf.risk is not None and not leaf.risk.many)
+
+
+def _tokens(leaf: Leaf) -> Iterator[str]:
+    return (token for group in leaf.groups for token, _, _ in group.subjects)
 
 
 def works(leaf: Leaf) -> bool:

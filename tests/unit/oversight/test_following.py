@@ -11,6 +11,7 @@ from privguard.anomaly import Risk, Sight, Watch
 from privguard.anomaly.watch import Seen
 from privguard.audit.record import Group, Leaf, encode
 from privguard.model import Assessment, SubjectRef
+from privguard.oversight import following
 from privguard.oversight.following import ERASED, EXCUSED, WORK, Follower
 from privguard.store.log_reader import Indexed, LogReader
 from privguard.store.trail_reader import TrailReader
@@ -42,6 +43,7 @@ class Log:
 
 class Trail:
     known: Mapping[str, SubjectRef] = {}
+    asked: Collection[str] = ()
 
     def since(self, ts_us: int) -> int | None:
         return 0
@@ -50,11 +52,12 @@ class Trail:
         return 0
 
     def clients(self, tokens: Collection[str]) -> dict[str, Any]:
+        self.asked = [*self.asked, *tokens]
         return {token: self.known[token] for token in tokens if token in self.known}
 
 
-def leaf(name: str, **more: Any) -> bytes:
-    group = Group(resource="client", subjects=[("t", 1, -1)])
+def leaf(name: str, *, tokens: Collection[str] = ("t",), **more: Any) -> bytes:
+    group = Group(resource="client", subjects=[(token, 1, -1) for token in tokens])
     said = {"action": "gateway:client:read", "outcome": "permitted", **more}
     said = {"risk": Assessment(at=1_790_000_000, level="unknown"), **said}
     return encode(Leaf(actor="a", groups=[group], id=name, tenant="default", ts=1, v=1, **said))
@@ -99,3 +102,47 @@ def test_whoever_is_erased_is_no_longer_known_by_name(outcome: str, kept: bool) 
         fresh.look("own", sight, [("t", ())], frozenset())
         assert {**fresh._touched} == {**watch._touched}
         assert {**fresh._work} == {**watch._work}
+
+
+LIST = Assessment(at=1_790_000_000, level="low", many=True)
+
+
+def test_nobody_asks_whom_one_s_own_list_names() -> None:
+    """Memory: an export of 200 MB names 180,000 clients, of whom the watch remembers none."""
+    watch, trail, log = Counting(), Trail(), Log([])
+    trail.known = {"t": SubjectRef("client", "1042")}
+    follower = Follower(watch, cast("LogReader", log), cast("TrailReader", trail), 0)
+    follower.refresh()
+    watch.look("own", Sight(1_790_000_000, "default:a", "rm", many=True), [("client:1042", ())], frozenset())
+    log.append(leaf("own", risk=LIST))
+    follower.refresh()
+    assert not trail.asked
+    assert "1042" not in f"{vars(watch)}{vars(follower)}"
+    log.append(leaf("another worker's", risk=LIST))
+    follower.refresh()
+    assert trail.asked == ["t"]
+
+
+def test_of_others_lists_few_clients_are_known_by_name_and_none_who_was_erased(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "LISTED", 100)
+    watch, trail = Counting(), Trail()
+    trail.known = {f"t{n}": SubjectRef("client", f"no. {n}") for n in range(950)}
+    pages = [
+        leaf(f"{at}", risk=LIST, tokens=[f"t{n}" for n in range(at, at + 50)]) for at in range(0, 950, 50)
+    ]
+    log = Log(pages)
+    follower = Follower(watch, cast("LogReader", log), cast("TrailReader", trail), 0)
+    follower.refresh()
+    assert "no. " not in f"{vars(follower)}"
+    trail.asked = ()
+    for page in [*pages, leaf("once more", risk=LIST, tokens=["t949"])]:
+        log.append(page)
+    follower.refresh()
+    assert len(trail.asked) == 950
+    assert 0 < f"{vars(follower)}".count("no. ") <= 150
+    assert "no. 949" in f"{vars(follower)}"
+    log.append(leaf("erased", action=ERASED, outcome="permitted", risk=None, tokens=["t949"]))
+    follower.refresh()
+    assert "no. 949" not in f"{vars(watch)}{vars(follower)}"
