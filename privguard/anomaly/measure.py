@@ -16,6 +16,8 @@ BUDGET: Final = 2
 """The one by which time to detect is taken."""
 UserDay = tuple[int, int]
 """Day and actor."""
+QUIET_DAYS: Final = 7
+"""After so long without an alert whoever was alerted of for a reason is news again: a case is closed then."""
 
 
 class Incident(Struct):
@@ -72,18 +74,42 @@ def discoveries(ps: Mapping[UserDay, float], rate: float) -> list[UserDay]:
     return ordered[: max(bounds, default=0)]
 
 
-def alerts(levels: Mapping[UserDay, float], budget: int, least: float = 0.0) -> set[UserDay]:
-    """The highest of each day, at most ``budget``, and only what is above ``least``."""
+def alerts(
+    levels: Mapping[UserDay, float], budget: int, reasons: Mapping[UserDay, str], least: float = 0.0
+) -> set[UserDay]:
+    """The highest of each day, at most ``budget``, and only what is above ``least``.
+
+    What goes into a case that is open, of the same actor for the same reason, is no alert of its own: whoever
+    looks into cases has it before them.
+
+    Args:
+        reasons: what a user-day would be alerted of for; none where a detector gives none.
+    """
     days: dict[int, list[tuple[float, int]]] = defaultdict(list)
     for (day, actor), level in levels.items():
         if level > least:
             days[day].append((-level, actor))
-    return {(day, actor) for day, all_of in days.items() for _, actor in sorted(all_of)[:budget]}
+    raised, newest = set[UserDay](), dict[tuple[int, str], int]()
+    for day in sorted(days):
+        left = budget
+        for place, (_, actor) in enumerate(sorted(days[day])):
+            case = actor, reasons.get((day, actor), "")
+            known = day - newest.get(case, -QUIET_DAYS - 1) <= QUIET_DAYS
+            if known and place < budget:
+                newest[case] = day
+            elif not known:
+                newest[case] = day
+                raised.add((day, actor))
+                left -= 1
+            if not left:
+                break
+    return raised
 
 
 def detected(
     incidents: Sequence[Incident],
     levels: Mapping[UserDay, float],
+    reasons: Mapping[UserDay, str],
     workdays: Callable[[int, int], int],
     exposed: Callable[[Incident, UserDay], int],
     reason: Callable[[Incident, UserDay], bool] | None,
@@ -97,7 +123,7 @@ def detected(
         reason: whether the top reason on a user-day is what was planted, asked of the strongest alert; None
             where none is given.
     """
-    raised = {budget: alerts(levels, budget) for budget in BUDGETS}
+    raised = {budget: alerts(levels, budget, reasons) for budget in BUDGETS}
     alarmed = {key for key, level in levels.items() if level >= 1.0}
     true = {each for incident in incidents for each in incident.days}
     first = [min(each.days.keys() & raised[BUDGET], default=None) for each in incidents]

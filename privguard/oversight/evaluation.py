@@ -294,7 +294,8 @@ class Judged:
             days = range(first + 1, last + ranking.late + 1)
             return sum(self.source.people.workday(day) for day in days)
 
-        return detected(incidents, levels, workdays, exposed, reason if ranking.reasons else None)
+        reasons = ranking.reasons
+        return detected(incidents, levels, reasons, workdays, exposed, reason if reasons else None)
 
     def _exposed(self, incident: Incident, alert: UserDay, ranking: Ranking) -> int:
         """Clients seen before the alert: at once where events alert, else when the day's batch is through."""
@@ -323,9 +324,10 @@ class Judged:
         controls = {key for key in innocent if key[1] not in insiders}
         ordinary = {key for key in self._all if key not in self._planted and key[1] not in insiders}
         for name in ("inline", "batch"):
-            levels = self.rankings[name].levels
+            levels, reasons = self.rankings[name].levels, self.rankings[name].reasons
             for of, days in (("controls", controls), ("ordinary", ordinary)):
-                raised = alerts({key: levels[key] for key in days | ordinary if key in levels}, BUDGET, 1.0)
+                judged = {key: levels[key] for key in days | ordinary if key in levels}
+                raised = alerts(judged, BUDGET, reasons, 1.0)
                 sums[f"{of} {name}"] += [1000.0 * len(raised & days) / len(days)] if days else []
         plain = [10.0**-each.inline for each in self.seen if not each.labelled.scenario]
         for p in (1e-3, 1e-4):

@@ -65,9 +65,23 @@ def test_discoveries_hold_no_more_false_ones_than_said(rate: float) -> None:
 
 def test_a_budget_takes_the_highest_of_each_day() -> None:
     levels = {(1, 1): 0.5, (1, 2): 3.0, (1, 3): 2.0, (2, 1): 0.1, (2, 2): 0.0}
-    assert alerts(levels, 1) == {(1, 2), (2, 1)}
-    assert alerts(levels, 2) == {(1, 2), (1, 3), (2, 1)}
-    assert alerts(levels, 2, 1.0) == {(1, 2), (1, 3)}
+    assert alerts(levels, 1, {}) == {(1, 2), (2, 1)}
+    assert alerts(levels, 2, {}) == {(1, 2), (1, 3), (2, 1)}
+    assert alerts(levels, 2, {}, 1.0) == {(1, 2), (1, 3)}
+
+
+def test_a_case_that_is_open_takes_no_alert_from_others() -> None:
+    levels = {(day, actor): 3.0 - actor for day in (1, 2, 3) for actor in (0, 1, 2)}
+    assert alerts(levels, 1, {}) == {(1, 0), (2, 1), (3, 2)}
+    assert alerts(levels, 1, {(2, 0): "new"}) == {(1, 0), (2, 0), (3, 1)}
+
+
+def test_a_case_closes_after_a_quiet_week() -> None:
+    assert alerts({(1, 0): 1.0, (8, 0): 1.0, (15, 0): 1.0}, 1, {}) == {(1, 0)}
+    assert alerts({(1, 0): 1.0, (9, 0): 1.0}, 1, {}) == {(1, 0), (9, 0)}
+    below = {(day, 0): 0.1 for day in range(2, 9)} | {(day, 1): 9.0 for day in range(2, 9)}
+    levels = {(1, 0): 1.0, **below, (9, 0): 1.0}  # what is no alert on its day keeps no case open
+    assert alerts(levels, 1, {}, 0.5) == {(1, 0), (2, 1), (9, 0)}
 
 
 def test_what_is_detected_when_and_why() -> None:
@@ -75,7 +89,12 @@ def test_what_is_detected_when_and_why() -> None:
     never = Incident("slow", {(2, 8): [(2, 100)]})
     levels = {(1, 7): 0.1, (1, 1): 0.2, (1, 2): 0.3, (3, 7): 2.0, (2, 8): 0.0, (2, 1): 0.1}
     found = detected(
-        [early, never], levels, lambda a, b: b - a, lambda each, key: key[0], lambda each, key: key[0] == 3
+        [early, never],
+        levels,
+        {},
+        lambda a, b: b - a,
+        lambda each, key: key[0],
+        lambda each, key: key[0] == 3,
     )
     assert found.recall_at_k == {"1": 0.5, "2": 0.5, "5": 0.5}
     assert found.precision_at_k["1"] == pytest.approx(1 / 3)
