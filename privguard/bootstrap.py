@@ -367,14 +367,16 @@ def _look_back(settings: Settings) -> Told:
     """Looks back over the log of each tenant; where one fails, the others are looked at."""
     from privguard.oversight.daily import told  # loads DuckDB, which no worker needs
 
-    store = Store(settings.store.url)
+    store, anomaly = Store(settings.store.url), settings.anomaly
     tenants = LogReader(store).tenants()
     store.close()
     said, failed = list[str](), list[PrivguardError]()
     with open_trail(settings, "privguard") as trail:
         for each in tenants:
             try:
-                said.append(told(trail, SystemClock(), settings.anomaly.look_back_budget, each))
+                said.append(
+                    told(trail, SystemClock(), anomaly.look_back_budget, each, anomaly.look_back_file)
+                )
             except PrivguardError as error:
                 failed.append(error)
     failed.sort(key=lambda error: isinstance(error, NotOnRecordError))  # a young log is no failure

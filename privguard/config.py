@@ -20,6 +20,7 @@ from privguard.errors import ConfigError
 DEFAULT_STORE = "sqlite+aiosqlite:///privguard.db"
 DEFAULT_KEYS = "keys.json"
 DEFAULT_SIGNER_STATE = "signer.state"
+DEFAULT_LOOK_BACK = "look-back"
 
 
 class Section(BaseModel):
@@ -341,6 +342,10 @@ class AnomalySettings(Section):
     )
     look_back_budget: int = Field(5, ge=1, le=1000, description="findings of such a look back, a day at most")
     look_back_role: str = Field("", description="role that [alerts] tells of what a look back found")
+    look_back_file: Path = Field(
+        Path(DEFAULT_LOOK_BACK),
+        description="beginning of the names of the files with what a look back has read, one a tenant, 0600",
+    )
     work_secret: Path | None = Field(
         None, description="file with the secret by which the CRM signs what work there is with clients, 0600"
     )
@@ -438,6 +443,7 @@ def load_settings(file: Path) -> Settings:
     tree.setdefault("store", {}).setdefault("url", DEFAULT_STORE)
     tree.setdefault("keys", {}).setdefault("file", DEFAULT_KEYS)
     tree.setdefault("audit", {}).setdefault("signer_state", DEFAULT_SIGNER_STATE)
+    tree.setdefault("anomaly", {}).setdefault("look_back_file", DEFAULT_LOOK_BACK)
     _anchor(tree, file.resolve().parent)
     if stray := sorted(name for name in _environment() if name.split("__")[0] not in Settings.model_fields):
         raise ConfigError(f"environment: PRIVGUARD_{stray[0].upper()} is not a setting. Unset it.")

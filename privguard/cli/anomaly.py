@@ -144,15 +144,13 @@ def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> Non
     Days are UTC; of the last one, what follows it is not known yet.
     """
     from privguard.machine import SystemClock
-    from privguard.oversight.filters import Filter
-    from privguard.oversight.findings import Findings, since_us
-    from privguard.oversight.lookback import Lookback
+    from privguard.oversight.findings import found_in
+    from privguard.oversight.tables import kept
 
-    asked = Filter(tenant=tenant, since_us=since_us(SystemClock().now_us(), days))
-    with trail_of(config) as trail, Lookback() as back:
-        findings = Findings(back)
-        findings.take(trail.every(asked)[1])
-        found = findings.found(findings.last - days + 1, findings.last, budget)
+    place = settings_of(config).anomaly.look_back_file
+    with trail_of(config) as trail, kept(place, tenant) as tables:
+        tables.follow(trail, tenant, SystemClock().now_us(), days)
+        found = found_in(tables, tables.last - days + 1, tables.last, budget)
     for each in found:
         if as_json:
             click.echo(msgspec.json.encode(each))

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 from privguard.errors import AccessDeniedError
 from privguard.oversight.cases import FINDING
 from privguard.oversight.filters import Filter
-from privguard.oversight.findings import DAY_S, Finding, Findings, iso, since_us
-from privguard.oversight.lookback import Lookback
+from privguard.oversight.findings import Finding, found_in, iso
+from privguard.oversight.tables import DAY_S, MOST_DAYS, kept
 from privguard.oversight.trail import Entry, Trail
 from privguard.ports import Clock
 from privguard.store.claims import leased, renewed
 
 BEGUN: Final = "oversight:look-back:begin"
 JUDGED: Final = "oversight:look-back:end"
-MOST_DAYS: Final = 30
-"""Days that are made up for at most; older ones would be judged by what came long after."""
 HELD_S: Final = 3_600
 """Who was cut off holds up nobody for longer; who takes longer says so halfway."""
 _OTHERS: Final = "Another process looks back."
@@ -33,11 +32,12 @@ _TOLD: Final = 10
 _S: Final = 1_000_000
 
 
-def look_back(trail: Trail, clock: Clock, budget: int, tenant: str) -> list[Finding]:
+def look_back(trail: Trail, clock: Clock, budget: int, tenant: str, place: Path) -> list[Finding]:
     """Judges the days that are over and were not judged, and puts what stands out on record.
 
     Args:
         budget: findings a day.
+        place: where what was read of the log stays: see ``tables.kept``.
 
     Raises:
         AccessDeniedError: another process does so now, or has begun while this one was stopped.
@@ -49,11 +49,9 @@ def look_back(trail: Trail, clock: Clock, budget: int, tenant: str) -> list[Find
     first = max(_judged(trail, tenant, now_us, last) + 1, last - MOST_DAYS + 1)
     if first > last:
         return []
-    with Lookback() as back:
-        findings = Findings(back)
-        asked = Filter(tenant=tenant, since_us=since_us(now_us, last - first + 3))
-        findings.take(turn.kept(trail.every(asked)[1]))
-        found = findings.found(first, last, budget)
+    with kept(place, tenant) as tables:
+        tables.follow(trail, tenant, now_us, last - first + 3, turn.kept)
+        found = found_in(tables, first, last, budget)
     there = {(one.leaf.about["day"], one.leaf.about["for"]) for one in _said(trail, tenant, now_us, FINDING)}
     for each in found:
         if (each.day, each.actor) not in there:  # a look back that was cut off said it already
@@ -99,10 +97,10 @@ def message(found: Sequence[Finding]) -> str:
     )
 
 
-def told(trail: Trail, clock: Clock, budget: int, tenant: str) -> str:
+def told(trail: Trail, clock: Clock, budget: int, tenant: str, place: Path) -> str:
     """Looks back, and says what there is to tell: nothing, where another process does so. Raises the rest."""
     try:
-        found = look_back(trail, clock, budget, tenant)
+        found = look_back(trail, clock, budget, tenant, place)
     except AccessDeniedError:
         return ""
     return message(found) if found else ""

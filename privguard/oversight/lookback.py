@@ -14,7 +14,7 @@ import pyarrow as pa
 from privguard.anomaly import batch, drift, together
 from privguard.anomaly.measure import UserDay
 
-_KEYS: Final = {"int32": pa.int32(), "int64": pa.int64(), "boolean": pa.bool_()}
+_KEYS: Final = {"int32": pa.int32(), "int64": pa.int64(), "boolean": pa.bool_(), "string": pa.string()}
 
 _USER_DAYS: Final = {
     "excess": "SELECT day, actor, excess FROM drift",
@@ -36,6 +36,7 @@ class Lookback:
 
     def __init__(self, path: str = ":memory:", *, memory: str = "1500MB", threads: int = 2) -> None:
         self.database = duckdb.connect(path)
+        self._kinds: dict[str, Mapping[str, str]] = {}
         settings = {
             "memory_limit": memory,
             "threads": threads,
@@ -45,9 +46,8 @@ class Lookback:
         }
         for name, value in settings.items():
             self.database.execute(f"SET {name} = {value!r}".lower())
-        for name, columns in (("access", batch.ACCESS), ("work", batch.WORK)):
-            held = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-            self.database.execute(f"CREATE TABLE IF NOT EXISTS {name} ({held})")
+        self.make("access", batch.ACCESS)
+        self.make("work", batch.WORK)
 
     def __enter__(self) -> Lookback:
         return self
@@ -57,16 +57,25 @@ class Lookback:
     ) -> None:
         self.database.close()
 
+    def make(self, name: str, columns: Mapping[str, str]) -> None:
+        """Makes a table, if it is not there; its columns' kinds are ibis's."""
+        held = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        self.database.execute(f"CREATE TABLE IF NOT EXISTS {name} ({held})")
+        self._kinds[name] = columns
+
     def add(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Adds rows to a table, given by column, in the table's order."""
-        kinds = batch.ACCESS if name == "access" else batch.WORK
-        rows = {each: pa.array(of, _KEYS[kinds.get(each, "int64")]) for each, of in columns.items()}
+        rows = {each: pa.array(of, _KEYS[self._kinds[name][each]]) for each, of in columns.items()}
         self.database.register("added", pa.table(rows))
         self.database.execute(f"INSERT INTO {name} SELECT * FROM added")  # noqa: S608  # a name of ours
         self.database.unregister("added")
 
     def learn(self, first: int) -> None:
-        """Takes from ``MONTH`` days roles' hours and what each cell is worth, for all judged from now on."""
+        """Takes from ``MONTH`` days roles' hours and what each cell is worth, for all judged from now on.
+
+        What was judged before by others is forgotten.
+        """
+        self.database.execute("DROP TABLE IF EXISTS scored")
         self._make("usual", batch.hours(self._span(first, first + batch.MONTH)))
         visit = self._visits(first, first + batch.MONTH)
         both = ibis.union(visit, batch.strangers(visit))

@@ -16,8 +16,9 @@ from privguard.model import AccessEvent, AuditReceipt
 from privguard.oversight import daily
 from privguard.oversight.cases import Verdict, cases, judge
 from privguard.oversight.filters import Filter
-from privguard.oversight.findings import NEEDED, Finding, Findings, iso
+from privguard.oversight.findings import Finding, iso
 from privguard.oversight.nightly import AGAIN_S, Nightly, Told
+from privguard.oversight.tables import NEEDED, Tables
 from privguard.oversight.trail import Entry, Trail
 from privguard.store.subjects import SubjectKeys
 from privguard.store.trail_reader import TrailReader
@@ -36,6 +37,7 @@ def snooping(day: int, actor: str = "rm-3") -> list[AccessEvent]:
 class Kept:
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, open_log(folder)
+        self.place = folder / "look-back"
         self.clock = FrozenClock(datetime.fromtimestamp(START + (LAST + 2) * DAY + 9_000, UTC))
         reader = TrailReader(store_of(folder), SubjectKeys(KEYRING, SystemEntropy()))
         self.trail = Trail(reader, self.log, self.clock, SystemEntropy(), who="privguard")
@@ -45,7 +47,7 @@ class Kept:
             receipt.result(30)
 
     def look_back(self) -> list[tuple[str, str]]:
-        found = daily.look_back(self.trail, self.clock, 2, "default")
+        found = daily.look_back(self.trail, self.clock, 2, "default", self.place)
         return [(each.day, each.actor) for each in found]
 
     def on_record(self) -> list[dict[str, str]]:
@@ -134,17 +136,18 @@ def test_one_that_takes_longer_than_an_hour_keeps_others_off(
 
 def test_one_that_was_stopped_and_overtaken_says_nothing(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.add([*ordinary(LAST + 2), *snooping(LAST)])
-    found, overtaken = Findings.found, list[str]()
+    found, overtaken = daily.found_in, list[str]()
 
-    def stopped(self: Findings, first: int, last: int, budget: int) -> list[Finding]:
-        answer = found(self, first, last, budget)
+    def stopped(tables: Tables, first: int, last: int, budget: int) -> list[Finding]:
+        answer = found(tables, first, last, budget)
         if not overtaken:
             overtaken.append("")
             kept.clock.now += timedelta(seconds=daily.HELD_S)
+            kept.place = kept.folder / "another machine's"
             kept.look_back()
         return answer
 
-    monkeypatch.setattr(Findings, "found", stopped)
+    monkeypatch.setattr(daily, "found_in", stopped)
     with pytest.raises(AccessDeniedError, match="Another process"):
         kept.look_back()
     assert len(kept.on_record()) == 1

@@ -14,8 +14,9 @@ from privguard.cli import cli
 from privguard.errors import NotOnRecordError
 from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
 from privguard.oversight.filters import Filter
-from privguard.oversight.findings import CLOSED, NEEDED, Finding, Findings, iso, since_us
+from privguard.oversight.findings import Finding, found_in, iso
 from privguard.oversight.lookback import Lookback
+from privguard.oversight.tables import CLOSED, NEEDED, Tables, since_us
 from privguard.oversight.trail import Trail
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.subjects import SubjectKeys
@@ -70,9 +71,9 @@ def looked_back(
     reader = TrailReader(store_of(folder), SubjectKeys(KEYRING, SystemEntropy()))
     trail = Trail(reader, log, FrozenClock(), SystemEntropy(), who="officer")
     with Lookback() as back:
-        findings = Findings(back)
-        findings.take(trail.every(Filter())[1])
-        return findings.found(findings.last - days + 1, findings.last, budget)
+        tables = Tables(back)
+        tables.take(trail.every(Filter())[1])
+        return found_in(tables, tables.last - days + 1, tables.last, budget)
 
 
 @pytest.fixture
