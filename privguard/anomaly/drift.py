@@ -26,8 +26,10 @@ _AGAIN = 4.0
 """How much sooner a look is somebody's own business for each day more on which it was looked."""
 _LIFT = 100.0
 """Neither a busy day nor a habit makes more of an access than that."""
-_SLACK, _MOST = 0.5, 5.0
-"""What a day adds beyond chance, and at most: one day alone is not a drift."""
+SLACK: Final = 0.5
+"""Standard deviations that chance adds to a day, and that the sum leaves out."""
+_MOST = 5.0
+"""What a day adds at most: one day alone is not a drift."""
 
 
 def actor_days(scored: ir.Table) -> ir.Table:
@@ -68,7 +70,7 @@ def drift(days: ir.Table) -> ir.Table:
 def _cusum(known: Any) -> ir.Table:
     """max(0, sum so far), in closed form: the sum less its lowest so far, which any engine has."""
     so_far = ibis.window(group_by="actor", order_by="day", preceding=(None, 0))
-    step = ibis.least(known.excess, _MOST) - _SLACK
+    step = ibis.least(known.excess, _MOST) - SLACK
     summed = known.mutate(total=step.sum().over(so_far))
     found: ir.Table = summed.mutate(
         drift=summed.total - ibis.least(0.0, summed.total.min().over(so_far))

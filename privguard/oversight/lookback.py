@@ -16,12 +16,14 @@ from privguard.anomaly.measure import UserDay
 
 _KEYS: Final = {"int32": pa.int32(), "int64": pa.int64(), "boolean": pa.bool_(), "string": pa.string()}
 
+# A day stands out by what was done on it: a sum that it adds nothing to, and what others do at clients of
+# somebody who has a reason for all of theirs, were told of before, and hid what is new (ADR 22).
 _USER_DAYS: Final = {
     "excess": "SELECT day, actor, excess FROM drift",
-    "drift": "SELECT day, actor, drift FROM drift",
+    "drift": f"SELECT day, actor, drift FROM drift WHERE excess > {drift.SLACK}",  # noqa: S608  # a number
     "night": "SELECT day, actor, night FROM drift",
     "habit": "SELECT day, actor, max(habit) FROM doubt GROUP BY day, actor",
-    "shared": "SELECT day, actor, shared FROM company",
+    "shared": "SELECT day, actor, shared FROM company JOIN drift USING (day, actor) WHERE unexplained > 0",
     "surge": "SELECT d.day, d.actor, max(surge) FROM doubt d JOIN surge USING (day, client)"
     " GROUP BY d.day, d.actor",
 }

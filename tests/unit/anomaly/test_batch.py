@@ -293,3 +293,23 @@ def test_expressions_compile_for_engines_that_have_outgrown_a_machine() -> None:
     for each in stages:
         for dialect in ("postgres", "clickhouse", "trino"):
             assert "SELECT" in batch.sql(each, dialect)
+
+
+def test_a_day_stands_out_by_what_was_done_on_it(back: Lookback) -> None:
+    """Two snoop at the same clients, one of them again later; on ordinary days neither stands out."""
+    looks, work = ordinary(60)
+    for day in range(45, 60):
+        looks += [look(day, who, 3_000 + who) for who in (ANN, EVE)]
+        work += [did(day, 3_000 + who, who) for who in (ANN, EVE)]
+    looks += [look(day, who, 6_000 + at) for day in (50, 51) for who in (ANN, EVE) for at in range(10)]
+    looks += [look(55, EVE, 6_000 + at) for at in range(10)]
+    fill(back, looks, work)
+    back.learn(20)
+    back.judge(45, 60)
+    back.trends()
+    found, days = back.user_days(), range(50, 60)
+    drifting = dict(rows(back, f"SELECT day, drift FROM drift WHERE actor = {EVE}"))
+    assert min(drifting[day] for day in days) > 4
+    assert [day for day in days if (day, EVE) in found["drift"]] == [50, 51, 55]
+    assert (55, ANN) in rows(back, "SELECT day, actor FROM company WHERE shared > 0")
+    assert [day for day in days if (day, ANN) in found["shared"]] == [50, 51]
