@@ -1,4 +1,4 @@
-"""What a risk consists of: a level, a probability, and the evidence in the order of its weight."""
+"""What a risk consists of: a level, a probability, and the evidence in the order it is told in."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Evidence(Struct, frozen=True):
 
 
 class Risk(Struct, frozen=True):
-    """The scorer's answer; ``p`` combined, ``evidence`` strongest first."""
+    """The scorer's answer; ``p`` combined, ``evidence`` as ``score`` ranks it."""
 
     level: Level
     p: float = 1.0

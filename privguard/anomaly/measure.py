@@ -130,7 +130,7 @@ def detected(
     told = list[bool]()
     for each in incidents:
         if reason and (found := each.days.keys() & raised[BUDGET]):
-            told.append(reason(each, max(found, key=lambda key: levels[key])))
+            told.append(reason(each, max(found, key=lambda key: (levels[key], -key[0]))))
 
     def delays(among: set[UserDay]) -> list[float]:
         days = [(min(each.days), min(each.days.keys() & among, default=None)) for each in incidents]

@@ -36,6 +36,15 @@ _RARE: Final = 0.02
 """What is less rare than this is no evidence."""
 _SENSITIVE: Final = 4.0
 _REFUSAL: Final = (len(KINDS) - 1,)
+_OF_THE_ACCOUNT: Final = frozenset({Cause.DORMANT, Cause.CONCURRENT, Cause.PLACE})
+"""What is odd about who looks, not about whom they look at: it is told first, for the rest of the day."""
+_BROAD: Final[Mapping[Cause, int]] = {
+    **dict.fromkeys((Cause.UNRELATED, Cause.DISTANCE, Cause.AGAIN, Cause.REFUSED), 1),
+    **dict.fromkeys((Cause.NEW, Cause.VIEWS), 2),
+}
+"""How much else could be behind it: each clear value and each stranger is a view, too."""
+_WAKING_DAYS: Final = 7
+"""An account that slept is told of for so long."""
 
 
 class Rules(Struct, frozen=True):
@@ -50,8 +59,8 @@ class Actor:
     """What is known of one actor; about 8 kB, most of it whom they have seen."""
 
     __slots__ = (
-        "counted", "expected", "flagged", "highest", "last_place", "lately", "peers", "places", "role",
-        "sums",
+        "counted", "expected", "flagged", "highest", "last_place", "lately", "odd", "peers", "places",
+        "role", "sums", "woke",
     )  # fmt: skip
 
     def __init__(self, role: Role, peers: Sums) -> None:
@@ -62,6 +71,8 @@ class Actor:
         self.flagged = self.lately = False
         self.places: tuple[tuple[str, str], ...] = ()
         self.last_place = ("", "")
+        self.odd: dict[Cause, Evidence] = {}
+        self.woke = 0
 
     def turn(self, day: int) -> None:
         """Ends the actor's day, and begins another."""
@@ -73,6 +84,8 @@ class Actor:
         self.expected = Expectation(self.sums, self.peers, self.role)
         self.highest = self.counted.decayed.carried(day * DAY)
         self.flagged = False
+        waking = self.odd.get(Cause.DORMANT)
+        self.odd = {Cause.DORMANT: waking} if waking and day < self.woke + _WAKING_DAYS else {}
 
 
 class Scorer:
@@ -219,9 +232,15 @@ class Scorer:
             Evidence(e.cause, calibration.worth(e), e.observed, e.expected, e.peers, e.window_s)
             for e in evidence
         ]
-        if len(told) > 1:
-            told.sort(key=_weight)
         p = at_least_one((each.p for each in told), TESTS)
+        for each in told:
+            if each.cause in _OF_THE_ACCOUNT:
+                actor.odd[each.cause] = each
+                actor.woke = actor.counted.day if each.cause is Cause.DORMANT else actor.woke
+        if actor.odd and p < RAISED_P:
+            told = [*actor.odd.values(), *(each for each in told if each.cause not in actor.odd)]
+        if len(told) > 1:
+            told.sort(key=_rank)
         if access.sensitive:
             p /= _SENSITIVE
         if p < HIGH_P:
@@ -234,8 +253,12 @@ class Scorer:
         return access.at_s < self.excused.get((access.actor, cause), 0)
 
 
-def _weight(evidence: Evidence) -> float:
-    return evidence.p
+def _rank(evidence: Evidence) -> tuple[int, int, int, float]:
+    """Rules, then what is odd about the account, then the gravest; of those as grave what says the most."""
+    p, cause = evidence.p, evidence.cause
+    group = 1 if cause in _OF_THE_ACCOUNT else 2 if p else 0
+    grave = sum(p >= bound for bound in (SEVERE_P, HIGH_P, RAISED_P))
+    return group, grave, _BROAD.get(cause, 0), p
 
 
 def _level(p: float) -> Level:

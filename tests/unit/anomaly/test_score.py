@@ -337,3 +337,41 @@ def test_a_piece_of_evidence_is_explained_with_its_figures() -> None:
         "近一小时内查看 40 位从未查看过的客户，通常为 3.2，同岗人员为 2.5。"
         "排除方式：登记新接手的客户、营销活动或代班。"
     )
+
+
+# -- what is told first -------------------------------------------------------------------------------------
+
+
+def strangers(scorer: Scorer, day: int, count: int = 100, **more: object) -> Risk:
+    """The least probable of a day's looks at clients whom nobody knows."""
+    at = T0 + day * DAY
+    looks = [mine(at + 60 * each, f"{day}-{each}", relations=0, **more) for each in range(count)]
+    return min((scorer.score(look) for look in looks), key=lambda risk: risk.p or 1.0)
+
+
+def test_what_is_odd_about_the_account_is_told_first_for_the_day() -> None:
+    """A hundred strangers are less probable; that it is another's machine is what there is to do about it."""
+    scorer = Scorer()
+    office(scorer)
+    scorer.score(mine(T0 + 41 * DAY - 3600))
+    risk = strangers(scorer, 41, device="thief", zone="abroad")
+    assert risk.evidence[0].cause is Cause.PLACE
+    assert risk.evidence[0].p > risk.evidence[1].p
+    assert Cause.PLACE not in causes(strangers(scorer, 42))
+
+
+def test_an_account_that_slept_is_told_of_for_a_week() -> None:
+    scorer = Scorer()
+    office(scorer)
+    told = [causes(strangers(scorer, day))[0] for day in (140, 141, 146, 147)]
+    assert told[:3] == [Cause.DORMANT] * 3
+    assert told[3] is not Cause.DORMANT
+
+
+def test_of_two_as_grave_the_narrower_is_told_first() -> None:
+    scorer = Scorer()
+    office(scorer)
+    risks = [scorer.score(mine(T0 + 41 * DAY + 20 * each, f"x{each}", clear=True)) for each in range(200)]
+    found = causes(risks[-1])
+    assert found.index(Cause.CLEAR) < found.index(Cause.VIEWS)
+    assert risks[-1].evidence[0].cause is Cause.CLEAR
