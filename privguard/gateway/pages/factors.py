@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import segno
 from fastapi import Response
 from msgspec.structs import replace
 
@@ -133,4 +132,6 @@ def _picture(begun: Begun) -> str:
     """The QR code of an authenticator app's key: dark on white in every theme, or no camera reads it."""
     if not begun.uri:
         return ""
+    import segno  # only who enrols needs it
+
     return segno.make(begun.uri, error="m", micro=False).svg_data_uri(scale=4, dark="#000", light="#fff")
