@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -47,6 +47,7 @@ from privguard.masking.stream import StreamMasker, open_stream
 from privguard.masking.write_back import check_replacement, check_write
 from privguard.masking.write_body import Change, read_write
 from privguard.model import (
+    SENSITIVE,
     AccessEvent,
     AccessPlan,
     AccessRequest,
@@ -249,6 +250,8 @@ class Exchange:
         if route.many:
             plan = self.rulebook.list_plan(plan)
             self.actor = replace(self.actor, private=None)  # nobody was looked for: docs/adr/0018
+        elif policy.sensitive:
+            self.actor = replace(self.actor, private=_or_sensitive(self.actor.private, policy.sensitive))
         if request.query:
             allowed = check_query(unrevealed, request, writes=route.verb.writes)
             self.passing = frozenset(name for name, _ in allowed)
@@ -737,6 +740,19 @@ class Exchange:
 def _named(route: Route, kind: str) -> tuple[SubjectRef, ...]:
     """The client whom a route names: a grant for another spelling of the id opens nothing (M11)."""
     return (SubjectRef(kind, route.params["id"]),) if route.params.get("id") else ()
+
+
+def _or_sensitive(
+    own: Callable[[str, object], bool] | None, tiers: Collection[str]
+) -> Callable[[str, object], bool]:
+    """What an actor is known by in private, and whether a tier is of public interest."""
+
+    def private(kind: str, value: object) -> bool:
+        if kind == SENSITIVE:
+            return isinstance(value, str | int) and str(value) in tiers
+        return own is not None and own(kind, value)
+
+    return private
 
 
 def _library_route(request: AccessRequest) -> Route | None:

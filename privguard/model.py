@@ -58,7 +58,8 @@ class Principal(Struct, frozen=True):
         granted: clients (kind, id) whose records a grant covers in this access; never from a credential.
         once: what proves the actor holds for one access: it is taken with that one's entry.
         private: whether a record's value, of a kind of ``identity.private``, is the actor's own, too; from
-            the staff directory, never from a credential; None: nobody knows.
+            the staff directory, never from a credential; None: nobody knows. Of the kind ``SENSITIVE``,
+            whether a tier is of public interest.
     """
 
     id: str
@@ -224,7 +225,8 @@ class ResourceShape(Struct, frozen=True):
         id: record path of the client's id; or ``{name}`` for a route parameter.
         media: (media type, class) of bodies that are one field as a whole.
         below: how many segments of a route's path name the record that it hangs on; 0 if it hangs on none.
-        private: by kind, the record paths that are held against what an actor is in private.
+        private: by kind, the record paths that are held against what an actor is in private; and, of the kind
+            ``SENSITIVE``, that of the tier, by which a client is of public interest.
         columns: (record path, separator) of fields that a CSV holds as a list within one column.
         params: (parameter, meaning); meaning is a tuple of field paths or class names that the parameter
             filters by, or one of ``("sort-keys",) ("paging",) ("fields",) ("format",) ("public",)``.
@@ -273,6 +275,8 @@ class Obligation(Struct, frozen=True):
 
 PRIVATE: Final = "private."
 """Begins the names of what an actor shares with a client in private; no relation of a policy has a dot."""
+SENSITIVE: Final = "sensitive"
+"""Stands with those, though it is the client's alone: their tier is of public interest."""
 
 
 class Decision(Struct, frozen=True, eq=False):

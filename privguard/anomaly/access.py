@@ -22,6 +22,7 @@ class Relation(enum.IntFlag):
     ADDRESS = 128
     EMPLOYER = 256
     SURNAME = 512
+    SENSITIVE = 1024
 
 
 REASONS: Final = 1 | 2 | 4 | 8 | 16 | 32

@@ -181,6 +181,7 @@ class Watch:
                     idle_s,
                     device,
                     zone,
+                    sensitive=bool(joined & Relation.SENSITIVE),
                 )
             )
             failed = failed or risk.level is Level.UNKNOWN

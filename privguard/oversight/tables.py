@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import duckdb
 
-from privguard.anomaly import batch
+from privguard.anomaly import Relation, batch
 from privguard.audit.record import Leaf
 from privguard.errors import StoreUnavailableError
 from privguard.files import locked
@@ -141,7 +141,8 @@ class Tables:
                 joined |= relations.get(name, 0)
             for token, _, _ in group.subjects:
                 client = self._number(token)
-                self._rows["access"].append((day, risk.at, actor, client, role, team, joined, False))
+                sensitive = bool(joined & Relation.SENSITIVE)
+                self._rows["access"].append((day, risk.at, actor, client, role, team, joined, sensitive))
                 self._rows["entry"].append((day, actor, client, index))
 
     def _work(self, leaf: Leaf, at_s: int, actor: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import UNSET
 
 from privguard.errors import PolicyError
-from privguard.model import PUBLIC, ClassSpec, FieldSpec, ResourceShape
+from privguard.model import PUBLIC, SENSITIVE, ClassSpec, FieldSpec, ResourceShape
 from privguard.policy import notation
 from privguard.policy.conditions import parse
 from privguard.policy.decide import Policy
@@ -79,7 +79,10 @@ def _shape(
         unknown_params=given(spec.unknown_params) or defaults.unknown_params,
         columns=tuple(spec.columns.items()),
         below=len(notation.template(spec.below).parts) if spec.below else 0,
-        private=_private(content.anomaly.private.get(name, PrivateDef())),
+        private=(
+            *_private(content.anomaly.private.get(name, PrivateDef())),
+            *([(SENSITIVE, (str(spec.tier),))] if spec.tier and content.anomaly.sensitive else []),
+        ),
     )
 
 

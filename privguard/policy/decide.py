@@ -63,6 +63,7 @@ class Policy:
         statement: what a client may be handed, as written; None where nothing is said.
         effects: what a level of risk leads to; those without one lead to nothing.
         honey: clients whom nobody has work with, by kind.
+        sensitive: tiers of public interest.
         related: what relations are to the anomaly checker, as written.
     """
 
@@ -94,6 +95,7 @@ class Policy:
         self.statement = given(content.statement)
         self.effects = effects
         self.honey = {kind: frozenset(ids) for kind, ids in content.anomaly.honey.items()}
+        self.sensitive = frozenset(content.anomaly.sensitive)
         self.related: Mapping[str, str] = content.anomaly.relations
         self.match = router.match
         self.is_passthrough = router.is_passthrough

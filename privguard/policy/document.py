@@ -383,6 +383,9 @@ class AnomalyDef(Part, frozen=True, kw_only=True):
         dict[Name, PrivateDef],
         Meta(description="By resource, the fields that are held against what the directory has of staff."),
     ] = {}
+    sensitive: Annotated[
+        tuple[Label, ...], Meta(description="Tiers of clients of public interest: a look weighs more.")
+    ] = ()
     honey: Annotated[
         dict[Name, Labels],
         Meta(description="Clients, by kind, whom nobody has work with: no list shows them, a look alerts."),

@@ -136,6 +136,10 @@ def _anomaly(content: PolicyFile) -> Iterator[Wrong]:
     for name in content.anomaly.private:
         place = ("anomaly", "private", name)
         yield from _unknown("resource", name, content.resources, place, of_key=True)
+    if content.anomaly.sensitive and not any(resource.tier for resource in content.resources.values()):
+        yield Wrong(
+            "error", ("anomaly", "sensitive"), "no resource has a tier", "say where it is: `tier: PATH`"
+        )
     kinds = {resource.subject or name for name, resource in content.resources.items()}
     for kind in content.anomaly.honey:
         yield from _unknown("kind of client", kind, kinds, ("anomaly", "honey", kind), of_key=True)

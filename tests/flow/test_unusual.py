@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from privguard.anomaly import Relation
 from privguard.asgi import PrivacyMiddleware
 from privguard.bootstrap import build
 from privguard.crypto.keyring import parse
@@ -478,6 +479,32 @@ def test_who_looks_at_kin_neighbours_and_colleagues_is_named_for_it_and_replayed
     told = privguard("audit", "show", shown.split()[0], "--config", made.config).stdout.decode()
     assert "The client" in told
     assert "Cleared by a task or a call" in told
+
+
+def test_a_look_at_a_client_of_public_interest_is_on_record_as_one_and_is_replayed(
+    bank: Running, own_folder: Path
+) -> None:
+    text = policy().replace("\n  honey:", "\n  sensitive: [celebrity]\n  honey:")
+    made = make_gateway(own_folder, bank.port, policy=text)
+    ordinary_weeks(made)
+    guard = wakened(made)
+    for name, tier in (("mgr.1", "mass"), ("mgr.2", "celebrity")):
+        who = Principal(name, frozenset({"rm_manager"}), branch="B-01")
+        record = {
+            "id": 6_000 + len(tier),
+            "tier": tier,
+            "branch": "B-01",
+            "rm_ids": [],
+            "name": "\u738b\u4f1f",
+        }
+        guard.disclose(who, resource="client", record=record)
+    guard.core.log.close()  # type: ignore[attr-defined]
+    plain, public = [leaf for leaf in made.leaves() if leaf["action"] == "library:client:read"]
+    assert "private.sensitive" not in plain["groups"][0]["relations"]
+    assert "private.sensitive" in public["groups"][0]["relations"]
+    assert public["risk"]["relations"]["private.sensitive"] == Relation.SENSITIVE
+    said = json.loads(privguard("anomaly", "replay", "--config", made.config, "--json").stdout)
+    assert (said["compared"], said["different"]) == (2, 0)
 
 
 def test_who_is_refused_again_and_again_is_told_of_and_replayed(bank: Running, own_folder: Path) -> None:

@@ -66,6 +66,13 @@ def test_the_team_s_last_look_counts_and_one_s_own_does_not() -> None:
     assert [each.idle_s for each in scorer.asked] == [-1, -1, 40, 60]
 
 
+def test_a_client_of_public_interest_is_scored_as_one() -> None:
+    watch, scorer = awake()
+    seen = msgspec.structs.replace(sight(), relations={"private.sensitive": int(Relation.SENSITIVE)})
+    look(watch, "1", seen, [("c", ("private.sensitive",)), ("d", ())])
+    assert [each.sensitive for each in scorer.asked] == [True, False]
+
+
 @pytest.mark.parametrize("what", REACH_S)
 def test_work_is_a_reason_for_whose_it_is_as_long_as_it_reaches(what: str) -> None:
     watch, scorer = awake()

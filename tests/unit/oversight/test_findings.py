@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from privguard.cli import cli
 from privguard.errors import NotOnRecordError
@@ -95,6 +96,22 @@ def test_who_looks_without_a_reason_is_found_with_the_entries(log_folder: Path, 
     ids = {index: events[index].event_id for index in found[0].entries}
     assert set(ids.values()) <= {each.event_id for each in snoop}
     assert len(ids) > 5
+
+
+def test_a_client_of_public_interest_is_one_in_the_tables(log_folder: Path, log: SqlAuditLog) -> None:
+    look, flag = entry(START, "rm-1", 1), "private.sensitive"
+    assert look.risk is not None
+    vip = replace(
+        entry(START, "rm-1", 2),
+        disclosures=(replace(about(2), relations=(flag,)),),
+        risk=replace(look.risk, relations={flag: 1024}),
+    )
+    for receipt in [log.submit(each) for each in (look, vip)]:
+        receipt.result(30)
+    reader = TrailReader(store_of(log_folder), SubjectKeys(KEYRING, SystemEntropy()))
+    with Lookback() as back:
+        Tables(back).take(Trail(reader, log, FrozenClock(), SystemEntropy(), who="o").every(Filter())[1])
+        assert back.columns("SELECT sensitive FROM access ORDER BY client") == {"sensitive": [False, True]}
 
 
 def test_a_short_log_says_how_long_it_takes(log_folder: Path, log: SqlAuditLog) -> None:

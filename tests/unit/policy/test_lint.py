@@ -261,6 +261,14 @@ def test_a_gate_or_forbid_for_tiers_needs_a_tier_everywhere() -> None:
     )
 
 
+def test_tiers_of_public_interest_need_a_resource_with_a_tier() -> None:
+    over = {"resources": {"visit": {"fields": {"id": "public", "x": "name"}}}}
+    assert findings([], anomaly={"sensitive": ["private"]}) == findings([])
+    assert "error: no resource has a tier (say where it is: `tier: PATH`)" in findings(
+        [], anomaly={"sensitive": ["private"]}, **over
+    )
+
+
 def test_a_rule_for_classes_its_resources_do_not_have_never_matches() -> None:
     over = {
         "resources": {

@@ -572,6 +572,16 @@ def test_what_is_shared_in_private_is_said_and_decides_nothing() -> None:
     assert made.sees_all == plan(policy([READ, SEE])).sees_all
 
 
+def test_a_tier_of_public_interest_is_said_and_decides_nothing() -> None:
+    made = plan(policy([READ, SEE], anomaly={"sensitive": ["private"]}))
+    vip, asked = {**RECORD, "tier": "private"}, like(("sensitive", "private"))
+    plain = judge(made, vip)  # of a list, where nobody was looked for
+    told = judge(made, vip, asked)
+    assert told.relations == (*plain.relations, "private.sensitive")
+    assert (told.outcome, told.rules, told.fields) == (plain.outcome, plain.rules, plain.fields)
+    assert judge(made, {**RECORD, "tier": "mass"}, asked).relations == plain.relations
+
+
 def test_a_record_without_what_could_be_shared_is_judged_all_the_same() -> None:
     made = plan(policy([READ, SEE], anomaly=SHARED))
     bare = {key: value for key, value in RECORD.items() if key != "name"}
