@@ -340,7 +340,9 @@ class AnomalySettings(Section):
         pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$",
         description="time of day (UTC, 02:30) at which `serve` looks back over the log; empty: never",
     )
-    look_back_budget: int = Field(5, ge=1, le=1000, description="findings of such a look back, a day at most")
+    look_back_budget: int = Field(
+        5, ge=1, le=1000, description="findings of such a look back a day, at most, that are in no open case"
+    )
     look_back_role: str = Field("", description="role that [alerts] tells of what a look back found")
     look_back_file: Path = Field(
         Path(DEFAULT_LOOK_BACK),

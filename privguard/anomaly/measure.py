@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct, field
 
@@ -16,8 +16,10 @@ BUDGET: Final = 2
 """The one by which time to detect is taken."""
 UserDay = tuple[int, int]
 """Day and actor."""
+Matter = TypeVar("Matter", bound=Hashable)
+"""An actor, and what there is to look into."""
 QUIET_DAYS: Final = 7
-"""After so long without an alert whoever was alerted of for a reason is news again: a case is closed then."""
+"""A case is open for so long after the last that went into it."""
 
 
 class Incident(Struct):
@@ -74,13 +76,39 @@ def discoveries(ps: Mapping[UserDay, float], rate: float) -> list[UserDay]:
     return ordered[: max(bounds, default=0)]
 
 
+class Budget(Generic[Matter]):
+    """Alerts of a day: spent on what is in no open case; who looks into cases has the rest before them.
+
+    Args:
+        newest: of the cases that may be open, the day of the last that went into them.
+    """
+
+    def __init__(self, a_day: int, newest: Mapping[Matter, int] | None = None) -> None:
+        self._a_day, self._newest = a_day, dict(newest or {})
+
+    def on(self, day: int, ranked: Iterable[Matter]) -> tuple[list[Matter], list[Matter]]:
+        """Of what stands out on a day, the gravest first: what is new, and what goes into open cases.
+
+        Days in their order.
+        """
+        new, known = list[Matter](), list[Matter]()
+        for place, matter in enumerate(ranked):
+            if len(new) == self._a_day:
+                break
+            if day - self._newest.get(matter, -math.inf) > QUIET_DAYS:
+                new.append(matter)
+            elif place < self._a_day:
+                known.append(matter)
+            else:
+                continue
+            self._newest[matter] = day
+        return new, known
+
+
 def alerts(
     levels: Mapping[UserDay, float], budget: int, reasons: Mapping[UserDay, str], least: float = 0.0
 ) -> set[UserDay]:
-    """The highest of each day, at most ``budget``, and only what is above ``least``.
-
-    What goes into a case that is open, of the same actor for the same reason, is no alert of its own: whoever
-    looks into cases has it before them.
+    """The highest of each day that are in no open case, at most ``budget``, and only what is above ``least``.
 
     Args:
         reasons: what a user-day would be alerted of for; none where a detector gives none.
@@ -89,21 +117,12 @@ def alerts(
     for (day, actor), level in levels.items():
         if level > least:
             days[day].append((-level, actor))
-    raised, newest = set[UserDay](), dict[tuple[int, str], int]()
-    for day in sorted(days):
-        left = budget
-        for place, (_, actor) in enumerate(sorted(days[day])):
-            case = actor, reasons.get((day, actor), "")
-            known = day - newest.get(case, -QUIET_DAYS - 1) <= QUIET_DAYS
-            if known and place < budget:
-                newest[case] = day
-            elif not known:
-                newest[case] = day
-                raised.add((day, actor))
-                left -= 1
-            if not left:
-                break
-    return raised
+    spent = Budget[tuple[int, str]](budget)
+    return {
+        (day, actor)
+        for day in sorted(days)
+        for actor, _ in spent.on(day, [(who, reasons.get((day, who), "")) for _, who in sorted(days[day])])[0]
+    }
 
 
 def detected(

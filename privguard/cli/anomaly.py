@@ -143,6 +143,7 @@ def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> Non
 
     Days are UTC; of the last one, what follows it is not known yet.
     """
+    from privguard.anomaly.measure import Budget
     from privguard.machine import SystemClock
     from privguard.oversight.findings import found_in
     from privguard.oversight.tables import kept
@@ -150,7 +151,7 @@ def run(config: Path, as_json: bool, days: int, budget: int, tenant: str) -> Non
     place = settings_of(config).anomaly.look_back_file
     with trail_of(config) as trail, kept(place, tenant) as tables:
         tables.follow(trail, tenant, SystemClock().now_us(), days)
-        found = found_in(tables, tables.last - days + 1, tables.last, budget)
+        found = found_in(tables, tables.last - days + 1, tables.last, Budget(budget))
     for each in found:
         if as_json:
             click.echo(msgspec.json.encode(each))

@@ -9,12 +9,13 @@ from typing import Final
 from msgspec import Struct
 
 from privguard.anomaly import Level
+from privguard.anomaly.measure import QUIET_DAYS
 from privguard.errors import NotOnRecordError
 from privguard.oversight.filters import Filter
 from privguard.oversight.rows import time_of
 from privguard.oversight.trail import Entry, Trail
 
-QUIET_US: Final = 7 * 86_400_000_000
+QUIET_US: Final = QUIET_DAYS * 86_400_000_000
 """After so long without anything unusual a new case begins."""
 FEEDBACK: Final = "oversight:anomaly:feedback"
 FINDING: Final = "oversight:look-back:finding"

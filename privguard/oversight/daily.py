@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
+from privguard.anomaly.measure import Budget
 from privguard.errors import AccessDeniedError
 from privguard.oversight.cases import FINDING
 from privguard.oversight.filters import Filter
@@ -36,7 +37,7 @@ def look_back(trail: Trail, clock: Clock, budget: int, tenant: str, place: Path)
     """Judges the days that are over and were not judged, and puts what stands out on record.
 
     Args:
-        budget: findings a day.
+        budget: findings a day that are in no open case.
         place: where what was read of the log stays: see ``tables.kept``.
 
     Raises:
@@ -51,8 +52,10 @@ def look_back(trail: Trail, clock: Clock, budget: int, tenant: str, place: Path)
         return []
     with kept(place, tenant) as tables:
         tables.follow(trail, tenant, now_us, last - first + 3, turn.kept)
-        found = found_in(tables, first, last, budget)
-    there = {(one.leaf.about["day"], one.leaf.about["for"]) for one in _said(trail, tenant, now_us, FINDING)}
+        said = [one.leaf.about for one in _said(trail, tenant, now_us, FINDING)]
+        before = {(one["for"], one["why"]): _day(one["day"]) for one in said if _day(one["day"]) < first}
+        found = found_in(tables, first, last, Budget(budget, before))
+    there = {(one["day"], one["for"]) for one in said}
     for each in found:
         if (each.day, each.actor) not in there:  # a look back that was cut off said it already
             turn.say(FINDING, _about(each))
@@ -103,7 +106,8 @@ def told(trail: Trail, clock: Clock, budget: int, tenant: str, place: Path) -> s
         found = look_back(trail, clock, budget, tenant, place)
     except AccessDeniedError:
         return ""
-    return message(found) if found else ""
+    new = [each for each in found if each.new]
+    return message(new) if new else ""
 
 
 def _judged(trail: Trail, tenant: str, now_us: int, last: int) -> int:

@@ -9,10 +9,11 @@ from datetime import date, timedelta
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from privguard.anomaly import batch
 from privguard.anomaly.levels import levels
-from privguard.anomaly.measure import UserDay
+from privguard.anomaly.measure import Budget, UserDay
 from privguard.errors import NotOnRecordError
 from privguard.oversight.lookback import Lookback
 from privguard.oversight.tables import NEEDED, Tables
@@ -30,6 +31,7 @@ class Finding(Struct, frozen=True):
         why: what explains the most of the unexplained visits least: names of ``anomaly.batch.Why``.
         unexplained, expected: of ``visits``, by score.
         entries: indexes of the first unexplained ones, for ``privguard audit show``.
+        new: it is in no case that was open already.
     """
 
     day: str
@@ -41,10 +43,16 @@ class Finding(Struct, frozen=True):
     unexplained: float
     expected: float
     entries: list[int]
+    new: bool = True
+
+    @property
+    def matter(self) -> tuple[str, str]:
+        """What a case of it is of."""
+        return self.actor, self.why
 
 
-def found_in(tables: Tables, first: int, last: int, budget: int) -> list[Finding]:
-    """The days of staff that stand out, from ``first`` to ``last``: of each at most ``budget``.
+def found_in(tables: Tables, first: int, last: int, budget: Budget[tuple[str, str]]) -> list[Finding]:
+    """The days of staff that stand out, from ``first`` to ``last``: what is new of each, and open cases.
 
     Raises:
         NotOnRecordError: the log does not go back far enough.
@@ -60,11 +68,16 @@ def found_in(tables: Tables, first: int, last: int, budget: int) -> list[Finding
     back.judge(first - batch.MONTH, last + 1)
     back.trends()
     known = levels(back.user_days(), range(first - batch.MONTH, first))
-    chosen = list[UserDay]()
+    found = list[Finding]()
     for day in range(first, last + 1):
-        today = sorted((-level, key) for key, (level, _) in known.items() if key[0] == day and level >= 1.0)
-        chosen += [key for _, key in today[:budget]]
-    return [_finding(back, key, tables.name_of(key[1]), *known[key]) for key in chosen]
+        keys = sorted((-level, key) for key, (level, _) in known.items() if key[0] == day and level >= 1.0)
+        today = {
+            each.matter: each
+            for each in (_finding(back, key, tables.name_of(key[1]), *known[key]) for _, key in keys)
+        }
+        new, open_ = budget.on(day, today)
+        found += [today[matter] for matter in new] + [replace(today[matter], new=False) for matter in open_]
+    return found
 
 
 def _finding(back: Lookback, key: UserDay, actor: str, level: float, by: str) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from privguard.anomaly.measure import Budget
 from privguard.audit.record import parse
 from privguard.errors import AccessDeniedError, NotOnRecordError, StoreUnavailableError
 from privguard.model import AccessEvent, AuditReceipt
@@ -88,6 +89,24 @@ def test_nights_that_were_missed_are_made_up_for(kept: Kept) -> None:
     assert [each for each in kept.look_back() if each in missed] == missed
 
 
+def test_a_case_that_is_open_takes_no_findings_from_others(kept: Kept) -> None:
+    kept.add([*ordinary(LAST + 3), *snooping(LAST), *snooping(LAST + 1), *snooping(LAST + 1, "rm-4")])
+
+    def night() -> str:
+        return daily.told(kept.trail, kept.clock, 1, "default", kept.place)
+
+    assert "rm-3" in night()
+    kept.clock.now += timedelta(days=1)
+    told = night()
+    assert "1 stand out" in told
+    assert "rm-4" in told
+    assert "rm-3" not in told
+    assert sorted((one["day"], one["for"]) for one in kept.on_record()) == [
+        (DAY_SEEN, "rm-3"), *[(iso(START // DAY + LAST + 1), who) for who in ("rm-3", "rm-4")]
+    ]  # fmt: skip
+    assert sorted((case.actor, case.entries) for case in cases(kept.trail)) == [("rm-3", 2), ("rm-4", 1)]
+
+
 def test_a_look_back_that_was_cut_off_says_nothing_twice(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     kept.add([*ordinary(LAST + 2), *snooping(LAST, "rm-3"), *snooping(LAST, "rm-4")])
     note, notes = kept.trail.note, list[str]()
@@ -138,7 +157,7 @@ def test_one_that_was_stopped_and_overtaken_says_nothing(kept: Kept, monkeypatch
     kept.add([*ordinary(LAST + 2), *snooping(LAST)])
     found, overtaken = daily.found_in, list[str]()
 
-    def stopped(tables: Tables, first: int, last: int, budget: int) -> list[Finding]:
+    def stopped(tables: Tables, first: int, last: int, budget: Budget[tuple[str, str]]) -> list[Finding]:
         answer = found(tables, first, last, budget)
         if not overtaken:
             overtaken.append("")

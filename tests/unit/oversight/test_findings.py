@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from privguard.anomaly.measure import Budget
 from privguard.cli import cli
 from privguard.errors import NotOnRecordError
 from privguard.model import AccessEvent, Assessment, Disclosure, FieldShown, Outcome, SubjectRef, View
@@ -74,7 +75,7 @@ def looked_back(
     with Lookback() as back:
         tables = Tables(back)
         tables.take(trail.every(Filter())[1])
-        return found_in(tables, tables.last - days + 1, tables.last, budget)
+        return found_in(tables, tables.last - days + 1, tables.last, Budget(budget))
 
 
 @pytest.fixture

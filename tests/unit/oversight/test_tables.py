@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from privguard.anomaly.measure import Budget
 from privguard.errors import StoreUnavailableError
 from privguard.model import AccessEvent
 from privguard.oversight import tables
@@ -51,7 +52,7 @@ class Bank:
 
     def follow(self, made: Tables, days: int = 3) -> list[Finding]:
         made.follow(self.trail, "default", self.clock.now_us(), days, self.count)
-        return found_in(made, made.last - days + 1, made.last, 3)
+        return found_in(made, made.last - days + 1, made.last, Budget(3))
 
     def look_back(self, days: int = 3) -> list[Finding]:
         with kept(self.place, "default") as made:
