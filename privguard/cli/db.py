@@ -39,5 +39,6 @@ def status(config: Path, as_json: bool) -> None:
         click.echo(f"tables are at revision {current}, needed is {found.head}")
     if not found.ready:
         if not as_json:
-            click.echo("Run: privguard db upgrade", err=True)
+            mend = "Install the release that made them" if found.later else "Run: privguard db upgrade"
+            click.echo(mend, err=True)
         raise SystemExit(1)

@@ -24,12 +24,17 @@ class Status(Struct, frozen=True):
     def ready(self) -> bool:
         return self.current == self.head
 
+    @property
+    def later(self) -> bool:
+        """Whether a later release made the tables."""
+        return self.current > self.head  # four digits each
+
 
 def upgrade(url: str) -> Status:
     """Makes the database if it is not there, and brings its tables to this release's version.
 
     Raises:
-        ConfigError: the URL is not understood, or others may read the file.
+        ConfigError: the URL is not understood, others may read the file, or a later release made the tables.
     """
     from alembic import command  # takes a third of a second to load: only here
     from alembic.config import Config
@@ -37,6 +42,7 @@ def upgrade(url: str) -> Status:
     store = Store(url, create=True)
     try:
         with store.write() as connection:
+            _refuse_later(_status(connection))
             config = Config(attributes={"connection": connection})
             config.set_main_option("script_location", "privguard.store:migrations")
             command.upgrade(config, "head")
@@ -62,10 +68,19 @@ def status(url: str) -> Status:
 def require_current(connection: Connection) -> None:
     """Raises ConfigError, with the mend, unless the tables are of this release's version."""
     found = _status(connection)
+    _refuse_later(found)
     if not found.ready:
         raise ConfigError(
             f"The database's tables are of version {found.current or 'none'}, this release needs "
             f"{found.head} (`privguard db upgrade`)."
+        )
+
+
+def _refuse_later(found: Status) -> None:
+    if found.later:
+        raise ConfigError(
+            f"The database's tables are of version {found.current}, this release knows {found.head} at most. "
+            "Install the release that made them, or a later one: there is no way back but a backup."
         )
 
 

@@ -76,6 +76,17 @@ def test_old_tables_are_refused_with_the_mend(tmp_path: Path, change: str) -> No
         open_for_writing(tmp_path)
 
 
+def test_tables_of_a_later_release_are_left_alone_and_the_release_is_the_mend(tmp_path: Path) -> None:
+    schema.upgrade(url_of(tmp_path))
+    with raw(tmp_path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert schema.status(url_of(tmp_path)).later
+    with pytest.raises(ConfigError, match="Install the release that made them"):
+        schema.upgrade(url_of(tmp_path))
+    with pytest.raises(ConfigError, match="Install the release that made them"):
+        open_for_writing(tmp_path)
+
+
 def test_a_file_that_others_may_read_is_refused_with_the_mend(tmp_path: Path) -> None:
     open_log(tmp_path).close()
     (tmp_path / "log.db").chmod(0o640)
