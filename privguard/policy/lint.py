@@ -83,6 +83,21 @@ def _identities(content: PolicyFile) -> Iterator[Wrong]:
                     )
 
 
+def _writes(content: PolicyFile) -> Iterator[Wrong]:
+    """Routes that change a record which the gateway cannot read first, so that nobody's relation holds."""
+    known = governed(content)
+    read = {(route.text, name) for route, name in known if "{id}" in route.parts}
+    for name in content.resources:
+        for number, (route, _) in enumerate(r for r in known if r[1] == name):
+            before = f"GET {route.text.partition(' ')[2]}"
+            if route.verb.value in ("update", "delete") and (before, name) not in read:
+                message = (
+                    f"`{route.text}` changes a record that cannot be read first: no relation holds for it"
+                )
+                mend = f"match `{before}` too, and call the record's parameter {{id}}"
+                yield Wrong("warning", ("resources", name, "match", number), message, mend)
+
+
 def _below(content: PolicyFile) -> Iterator[Wrong]:
     """Routes below a client's record: whether there is a client must not be told by them (M12)."""
     reading = [(route, name) for route, name in governed(content) if not route.verb.writes]
@@ -120,7 +135,10 @@ def _paths(content: PolicyFile) -> Iterator[Wrong]:
         ]
         places += [(notation.steps(key), ("resources", name, "envelope", key)) for key in resource.envelope]
         for form in ("alone", "rows", "around"):
-            yield from _clashes(path for path in places if _form(path[0]) == form)
+            for wrong in _clashes(path for path in places if _form(path[0]) == form):
+                lists = wrong.path[2] == "records"
+                mend = "a list and one record at the same place are two resources, each with its routes"
+                yield wrong._replace(mend=mend) if lists else wrong
 
 
 def _form(steps: tuple[str, ...]) -> str:
@@ -317,6 +335,7 @@ def _resources(content: PolicyFile, rule: RuleDef) -> list[tuple[str, ResourceDe
 _CHECKS = (
     _routes,
     _identities,
+    _writes,
     _below,
     _paths,
     _masks,

@@ -45,6 +45,14 @@ def test_a_clean_policy_has_no_findings() -> None:
     assert findings() == []
 
 
+def test_a_record_that_is_changed_has_to_be_read_first() -> None:
+    match = ["GET /clients/{no}", "PATCH /clients/{no}"]
+    says = only(client={"match": match})
+    assert says.startswith("warning: `PATCH /clients/{no}` changes a record that cannot be read first")
+    assert "call the record's parameter {id}" in says
+    assert findings(client={"match": [each.replace("no", "id") for each in match]}) == []
+
+
 @pytest.mark.parametrize(
     ("rules", "over", "says"),
     [
@@ -160,6 +168,10 @@ def test_break_glass_names_are_checked() -> None:
         (
             {"client": {"records": ["$.items[*]"], "envelope": {"items": "count"}}},
             "other paths say that this has parts",
+        ),
+        (
+            {"client": {"records": ["$.data[*]", "$.data"]}},
+            "a list and one record at the same place are two resources",
         ),
         ({"classes": {**CLASSES, "name": {"mask": "clear"}}}, "`clear` is no mask"),
         (
