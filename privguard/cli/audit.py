@@ -309,7 +309,8 @@ def _filter(asked: dict[str, Any]) -> Filter:
 
 
 def _print(entries: Iterable[Entry], as_json: bool) -> None:
-    from privguard.oversight.rows import row_of
+    from privguard.oversight.rows import row_of, unmasked
+    from privguard.oversight.wording import Words
 
     for entry in entries:
         if as_json:
@@ -331,6 +332,7 @@ def _print(entries: Iterable[Entry], as_json: bool) -> None:
             ("risk", "" if row.risk == "low" else f"{row.risk} ({row.why})" if row.why else row.risk),
         )
         said += [f"{name}: {value}" for name, value in named if value]
+        said += [Words("en")("observed")] * unmasked(entry.leaf)
         click.echo("  ".join(part for part in said if part))
 
 

@@ -171,7 +171,9 @@ def statement(
             write_new(place / "statement.json", file, secret=True)
     if not report.token:
         click.echo(
-            "note: the log knows no such client, or the client was erased: see that the id is right", err=True
+            "note: the log knows no such client, or the client was erased: "
+            "see that the id and its --kind are right",
+            err=True,
         )
     if as_json:
         click.echo(file, nl=False)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from privguard.audit.statement import Seen, Statement, digest
 from privguard.oversight.filters import shown
-from privguard.oversight.rows import clear, masked, time_of
+from privguard.oversight.rows import clear, masked, time_of, unmasked
 from privguard.oversight.trail import Entry
 from privguard.oversight.wording import Words
 
@@ -84,6 +84,7 @@ def report_line(entry: Entry, words: Words, offset: str) -> str:
         ("clients", str(len(clients) or "")),
     )
     said += [f"{words(key)}{words('colon')}{value}" for key, value in named if value]
+    said += [words("observed")] * unmasked(leaf)
     return "  ".join(part for part in said if part)
 
 

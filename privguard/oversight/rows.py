@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Final
 
 from msgspec import Struct
 
-from privguard.audit.record import Group
+from privguard.audit.record import Group, Leaf
+from privguard.model import Outcome, Verb
 from privguard.oversight.filters import rules, shown
 from privguard.oversight.trail import Entry
 
@@ -78,6 +80,16 @@ def row_of(entry: Entry) -> Row:
 def time_of(ts: int) -> str:
     """A log time (microseconds) to the second, for people: ISO 8601, UTC."""
     return datetime.fromtimestamp(ts // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+
+
+_VERBS: Final = frozenset(Verb)
+
+
+def unmasked(leaf: Leaf) -> bool:
+    """Whether the CRM's answer left as it came, whatever the entry says would have been: in observe mode."""
+    verb = leaf.action.rpartition(":")[2]
+    observed = leaf.mode == "observe" and leaf.outcome != Outcome.INTENT and verb in _VERBS
+    return observed and not leaf.action.startswith("library:")  # there masks are applied all the same
 
 
 def clear(groups: Iterable[Group]) -> list[str]:

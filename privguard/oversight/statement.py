@@ -12,7 +12,6 @@ ends it is an entry of the client's chain, so that there is none without a name 
 from __future__ import annotations
 
 import base64
-from typing import Final
 
 import msgspec
 
@@ -22,18 +21,16 @@ from privguard.audit.record import Leaf
 from privguard.audit.report_proof import proved, texts
 from privguard.audit.statement import VERSION, ProvedStatement, Seen, Statement
 from privguard.errors import PolicyError
-from privguard.model import PRIVATE, Outcome, SubjectRef, Verb, View
+from privguard.model import PRIVATE, SubjectRef, View
 from privguard.oversight.custodian import LIFT
 from privguard.oversight.filters import shown
-from privguard.oversight.rows import time_of
+from privguard.oversight.rows import time_of, unmasked
 from privguard.oversight.trail import ClientReport, Entry
 from privguard.oversight.wording import both
 from privguard.policy import Policy
 from privguard.policy.document import StatementDef
 from privguard.policy.notation import seconds
 from privguard.store.tree_reader import Published
-
-_VERBS: Final = frozenset(Verb)
 
 
 def compose(
@@ -121,21 +118,20 @@ def _embargoed(leaf: Leaf, policy: Policy, rules: StatementDef, lifted: set[str]
 def _seen(entry: Entry, token: str, *, named: bool) -> Seen | None:
     """An access as far as it concerns a client; None where nothing of the client left."""
     leaf, verb = entry.leaf, entry.leaf.action.rpartition(":")[2]
-    observed = leaf.mode == "observe" and leaf.outcome != Outcome.INTENT and verb in _VERBS
-    unmasked = observed and not leaf.action.startswith("library:")  # there masks are applied all the same
+    whole = unmasked(leaf)
     groups = [
         group
-        for group in (leaf.groups if unmasked else shown(leaf))
+        for group in (leaf.groups if whole else shown(leaf))
         if any(each == token for each, _, _ in group.subjects)
     ]
     views = [(path, view.partition(":")[0]) for group in groups for path, view in group.fields.items()]
-    if unmasked:
+    if whole:
         fields = {path: View.CLEAR.label for path, _ in views}
     else:
         strength = {view.label: view for view in View}
         fields = dict(sorted(views, key=lambda each: strength[each[1]]))  # of several the strongest
         fields = {path: view for path, view in fields.items() if view != View.WITHHELD.label}
-    if not groups or not (fields or unmasked):
+    if not groups or not (fields or whole):
         return None
     return Seen(
         action=verb,
@@ -147,5 +143,5 @@ def _seen(entry: Entry, token: str, *, named: bool) -> Seen | None:
         purpose=leaf.purpose,
         relations=list(dict.fromkeys(n for g in groups for n in g.relations if not n.startswith(PRIVATE))),
         roles=leaf.roles,
-        unmasked=unmasked,
+        unmasked=whole,
     )

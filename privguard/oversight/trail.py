@@ -155,7 +155,9 @@ class Trail:
         """
         report = self._report("report", client, tenant)
         if not report.token:
-            raise NotOnRecordError("The log knows no such client, or the client was erased.")
+            raise NotOnRecordError(
+                f"The log knows no such client of kind `{client.kind}` (--kind), or the client was erased."
+            )
         return report
 
     def statement(self, client: SubjectRef, tenant: str = "default") -> ClientReport:

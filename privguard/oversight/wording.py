@@ -33,6 +33,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "masked": ("partly hidden", "部分遮盖"),
     "token": ("as a pseudonym", "以代号显示"),
     "unmasked": ("the whole record, in full", "整条记录，完整显示"),
+    "observed": ("observe mode: passed on as it was", "观察模式：原样放行"),
     "page": ("Page", "页码"),
     "read": ("read", "查阅"),
     "create": ("created", "新建"),

@@ -188,7 +188,7 @@ def test_who_is_known_only_by_an_embargo_is_told_what_a_stranger_is(door: Gatewa
     assert only.keys() == stranger.keys()
     issues = [json.loads(file["issue"]["leaf"]) for file in (only, stranger)]
     assert issues[0].keys() == issues[1].keys()
-    assert b"see that the id is right" in run(door, "client", "statement", "nobody").stderr
+    assert b"see that the id and its --kind are right" in run(door, "client", "statement", "nobody").stderr
 
 
 @pytest.mark.parametrize(("lang", "reads"), [("zh", 1), ("en", 20)])

@@ -16,9 +16,10 @@ from privguard.audit.statement import Statement, digest
 from privguard.errors import PolicyError
 from privguard.model import AccessEvent, AuditReceipt, Disclosure, FieldShown, Outcome, SubjectRef, View
 from privguard.oversight.custodian import LIFT
-from privguard.oversight.layout import lay_out
+from privguard.oversight.layout import lay_out, report_line
 from privguard.oversight.statement import compose, rules_of
 from privguard.oversight.trail import ClientReport, Entry
+from privguard.oversight.wording import Words
 from privguard.policy import compile_policy, load
 from privguard.testing import FrozenClock
 from tests.unit.audit.events import access, disclosure
@@ -172,6 +173,8 @@ def test_what_left_while_the_gateway_observed_left_unmasked() -> None:
     assert (denied.unmasked, denied.fields) == (True, {})
     rows = lay_out(told(events), "en", "+00:00").rows
     assert rows[2][4] == "the whole record, in full"
+    lines = [report_line(entry, Words("zh"), "+00:00") for entry in chain(events)]  # newest first
+    assert ["观察模式：原样放行" in line for line in lines] == [False, False, False, True, True]
 
 
 def test_what_the_policy_does_not_settle_stops_the_statement() -> None:
