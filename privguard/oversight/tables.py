@@ -102,7 +102,7 @@ class Tables:
             read: gives the entries on, as they are read.
         """
         wanted_us = since_us(now_us, days)
-        if self._taken is not None and self._since_us <= wanted_us:
+        if self._taken is not None and self._since_us <= wanted_us and not self._sealed(trail):
             index, ts, leaf = self._taken
             entries = iter(read(trail.every(Filter(tenant=tenant, since_us=ts))[1]))
             if _goes_on(entries, index, leaf):
@@ -199,6 +199,12 @@ class Tables:
         ask("UPDATE taken SET since_us = ?", [max(since, self._since_us)])
         ask("COMMIT")
         self._load()
+
+    def _sealed(self, trail: Trail) -> bool:
+        """Whether the log was pruned of entries that are here: what is kept no longer goes here, too."""
+        sealed = trail.sealed()
+        [first] = self.back.database.execute("SELECT min(idx) FROM entry").fetchone() or (None,)
+        return sealed is not None and first is not None and first < sealed.floor
 
     def _forget(self) -> None:
         for table in (*_COLUMNS, "taken"):

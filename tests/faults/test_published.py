@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from privguard.audit.trust import Trust, TrustError, Witness
 from privguard.audit.verify import Verification, verify_log
 from privguard.errors import AuditUnavailableError, StoreUnavailableError
 from privguard.oversight.completeness import commit_map
+from privguard.store import map_keeper
 from privguard.store.engine import Store
 from privguard.store.map_keeper import MapKeeper
 from privguard.store.publisher import Publisher
@@ -306,6 +308,31 @@ def test_l06_an_older_backup_is_not_written_to(folder: Path) -> None:
     grow(folder, 10)  # the same size again, another content
     with pytest.raises(AuditUnavailableError, match="size 310"):
         publisher(folder).publish(NOW)
+
+
+def test_l09_no_entry_waits_for_the_map(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an export the map takes longer than an entry may: where it held the lock, all were refused."""
+    log, read = open_log(folder, deadline_s=0.5), map_keeper._bucket
+
+    def entry() -> None:
+        assert log.submit(access("1042")).result(5)
+
+    def another_process() -> None:
+        assert MapKeeper(Store(url_of(folder))).catch_up()[1]
+
+    meanwhile = iter([entry, another_process, entry])
+
+    def slow(*asked: Any) -> Any:
+        for happens in meanwhile:
+            happens()
+        return read(*asked)
+
+    monkeypatch.setattr(map_keeper, "_bucket", slow)
+    size = len(leaves_of(folder))
+    state, receipt = commit_map(MapKeeper(Store(url_of(folder))), log, FrozenClock(), SystemEntropy(), 5)
+    log.close()
+    assert (state.size, receipt is not None) == (size + 2, True)
+    assert verified(folder).ok
 
 
 def test_l04_a_map_that_leaves_a_client_out_is_found_by_who_reads_the_log(folder: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from privguard.anomaly.measure import Budget
+from privguard.audit.floor import Sealed
 from privguard.errors import StoreUnavailableError
 from privguard.model import AccessEvent
 from privguard.oversight import tables
@@ -166,6 +167,16 @@ def test_what_cannot_be_used_is_made_anew(bank: Bank, how: str) -> None:
     assert bank.read >= whole
     bank.look_back()
     assert bank.read < 20
+
+
+def test_what_the_log_was_pruned_of_goes(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank.look_back()
+    whole = bank.read
+    for floor, again in ((0, False), (5, True)):
+        sealed = Sealed(floor, "", "", floor, 0)
+        monkeypatch.setattr(bank.trail, "sealed", lambda sealed=sealed: sealed)
+        bank.look_back()
+        assert (bank.read >= whole) is again
 
 
 def test_a_query_that_fails_costs_no_night_but_this(bank: Bank) -> None:
