@@ -137,6 +137,7 @@ def test_the_dialog_asks_why_in_chinese_and_opens_a_record(browser: Browser, rm:
         tab.see("请先说明事由")
         tab.type("dialog #reason", '客户来电要求核对 "手机号码" 100%')
         tab.press("Enter")
+        tab.see("字段：")
         tab.type("dialog #code", rm.code())
         tab.press("Enter")
         assert tab.wait("window.came")["body"]["client"]["mobile"] == truth(rm)

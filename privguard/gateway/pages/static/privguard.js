@@ -164,7 +164,8 @@ const WORDS = {
   en: {
     title: "See clear values",
     why: "Say why first",
-    fields: "Fields",
+    fields: "Fields: ",
+    comma: ", ",
     record: "the record itself",
     reason: "Why do you need this?",
     ticket: "Ticket, where the rule asks for one",
@@ -188,7 +189,8 @@ const WORDS = {
   zh: {
     title: "查看明文",
     why: "请先说明事由",
-    fields: "字段",
+    fields: "字段：",
+    comma: "、",
     record: "整条记录",
     reason: "为什么需要查看？",
     ticket: "工单号（规则要求时）",
@@ -270,8 +272,8 @@ class Dialog {
   prove() {
     const { methods, fields } = this.problem;
     const kind = methods.includes("totp") ? "totp" : methods.includes("code") ? "code" : "";
-    const shown = make("mark", {}, fields.length ? fields.join(", ") : this.words.record);
-    const parts = [make("p", {}, `${this.words.fields}: `, shown)];
+    const shown = make("mark", {}, fields.length ? fields.join(this.words.comma) : this.words.record);
+    const parts = [make("p", {}, this.words.fields, shown)];
     const code = make("input", { id: "code", autocomplete: "one-time-code", inputMode: "numeric", maxLength: 16 });
     if (methods.includes("webauthn")) {
       const button = make("button", { type: "button", className: "main" }, this.words.key);
