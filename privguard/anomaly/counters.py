@@ -22,6 +22,7 @@ CELLS: Final = len(HALF_LIVES) * len(KINDS)
 """A cell is ``horizon * len(KINDS) + kind``."""
 _KINDS: Final = len(KINDS)
 _HORIZONS: Final = tuple((n, n * len(KINDS), half_life) for n, half_life in enumerate(HALF_LIVES))
+_LONGEST: Final = len(HALF_LIVES) - 1
 _OLD: Final = 2.0**-16
 
 
@@ -60,8 +61,18 @@ class Decayed:
         self.now = [0.0] * CELLS
         self.before = [0.0] * CELLS
 
-    def add(self, at_s: int, kinds: Sequence[int], highest: list[float], high: Sequence[float]) -> list[int]:
+    def add(
+        self,
+        at_s: int,
+        kinds: Sequence[int],
+        highest: list[float],
+        high: Sequence[float],
+        of_day: Sequence[int] | None = None,
+    ) -> list[int]:
         """Counts an event of these kinds, and keeps what is a new ``highest``.
+
+        Args:
+            of_day: its kinds for the longest half-life, where they are others.
 
         Returns:
             The cells where it is that, and more than is ``high`` for the cell.
@@ -69,6 +80,8 @@ class Decayed:
         raised: list[int] = []
         now, before, spans = self.now, self.before, self.spans
         for horizon, first, span, unit in _units(at_s):
+            if horizon == _LONGEST and of_day is not None:
+                kinds = of_day
             if span != spans[horizon] and self._turn(horizon, span):
                 self._late(first, kinds, span, unit)
             else:

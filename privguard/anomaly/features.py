@@ -21,7 +21,7 @@ _CLOSE: Final = tuple(
 TASKS: Final = int(Relation.TASK | Relation.CALL | Relation.COVER | Relation.CAMPAIGN)
 """Reasons for one client at one time, which no count of looks holds against anybody."""
 ASSIGNED: Final = int(Relation.PORTFOLIO)
-"""Who is new and of the portfolio was assigned."""
+"""Who is new and of the portfolio was assigned: to meet them once may be too many for an hour, for no day."""
 _WEEK_H: Final = 168
 
 

@@ -153,7 +153,8 @@ class Scorer:
             kinds.append(3)
         if role.rare[hour] < _ODD:
             kinds.append(4)
-        if raised := counted.decayed.add(at, kinds, actor.highest, actor.expected.high):  # 3
+        of_day = kinds[1:] if new and kinds[:1] == [0] and access.relations & ASSIGNED else None
+        if raised := counted.decayed.add(at, kinds, actor.highest, actor.expected.high, of_day):  # 3
             self._counts(actor, raised, evidence)
         again = counted.strangers.add(at, key) if far >= UNRELATED else 0
         if far:
