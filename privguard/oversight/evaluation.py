@@ -53,7 +53,6 @@ class Seen(NamedTuple):
     inline: float
     cause: str
     batch: float
-    why: str
 
 
 class Ranking(NamedTuple):
@@ -113,7 +112,7 @@ class Judged:
         inline, before = self._score()
         found, self._trends = self._look_back()
         self.seen = [
-            Seen(each, day, *key, *inline[at], *found.get((day, *key), (0.0, "")))
+            Seen(each, day, *key, *inline[at], found.get((day, *key), 0.0))
             for at, (day, each) in enumerate(self._late())
             for key in [(self._number(each.access.actor), self._number(each.access.client))]
         ]
@@ -164,9 +163,7 @@ class Judged:
         self._took = scorer.took
         return late, before
 
-    def _look_back(
-        self,
-    ) -> tuple[dict[tuple[int, int, int], tuple[float, str]], dict[str, dict[UserDay, float]]]:
+    def _look_back(self) -> tuple[dict[tuple[int, int, int], float], dict[str, dict[UserDay, float]]]:
         split, people = self.source.split, self.source.people
         with Lookback() as back:
             for day in self.days:
@@ -179,11 +176,12 @@ class Judged:
             back.judge(batch.BEFORE, people.days)
             back.trends()
             scored = back.database.execute(
-                "SELECT day, actor, client, coalesce(doubt, score), why FROM scored"
+                "SELECT day, actor, client, coalesce(doubt, score) FROM scored"
                 " LEFT JOIN doubt USING (day, actor, client) WHERE day >= ?",
                 [split],
             )
-            found = {(row[0], row[1], row[2]): (row[3], row[4]) for row in scored.fetchall()}
+            found = {(row[0], row[1], row[2]): row[3] for row in scored.fetchall()}
+            self._whys = back.reasons()
             return found, back.user_days()
 
     def _access(self, day: int, rows: Sequence[Access]) -> dict[str, list[Any]]:
@@ -214,20 +212,16 @@ class Judged:
         scale = quantile(before.values(), ORDINARY) or 1.0
         self.scale = scale
         inline, cause = dict[UserDay, float](), dict[UserDay, str]()
-        whys: dict[UserDay, Counter[str]] = defaultdict(Counter)
         for each in self.seen:
             key = (each.day, each.actor)
             if each.inline / scale > inline.get(key, -1.0):
                 inline[key], cause[key] = each.inline / scale, each.cause
-            if each.batch >= 0.5:
-                whys[key][each.why] += 1
         looked, reason = dict.fromkeys(inline, 0.0), dict[UserDay, str]()
         named = {"shared": "shared", "surge": "surge", "night": str(batch.Why.ODD_HOUR)}
         for key, (level, name) in levels(self._trends, range(split - CALM, split)).items():
             if key in looked:
                 looked[key] = level
-                top = whys[key].most_common(1)
-                reason[key] = named.get(name) or (top[0][0] if top else "")
+                reason[key] = named.get(name) or self._whys.get(key, "")
         found = {
             "inline": Ranking(inline, cause, lambda each: each.inline, at_once=True),
             "batch": Ranking(looked, reason, lambda each: each.batch, late=1),

@@ -28,7 +28,7 @@ class Finding(Struct, frozen=True):
         day: UTC, as ISO 8601 has it.
         level: from 1 on beyond what one in a thousand ordinary days reached.
         by: what the level is by, a name of ``anomaly.levels.FLOORS``.
-        why: what explains the most of the unexplained visits least: names of ``anomaly.batch.Why``.
+        why: what explains the unexplained visits least, each by its odds: names of ``anomaly.batch.Why``.
         unexplained, expected: of ``visits``, by score.
         entries: indexes of the first unexplained ones, for ``privguard audit show``.
         new: it is in no case that was open already.
@@ -68,27 +68,25 @@ def found_in(tables: Tables, first: int, last: int, budget: Budget[tuple[str, st
     back.judge(first - batch.MONTH, last + 1)
     back.trends()
     known = levels(back.user_days(), range(first - batch.MONTH, first))
-    found = list[Finding]()
+    reasons, found = back.reasons(), list[Finding]()
     for day in range(first, last + 1):
         keys = sorted((-level, key) for key, (level, _) in known.items() if key[0] == day and level >= 1.0)
         today = {
             each.matter: each
-            for each in (_finding(back, key, tables.name_of(key[1]), *known[key]) for _, key in keys)
+            for each in (
+                _finding(back, key, tables.name_of(key[1]), reasons.get(key, ""), *known[key])
+                for _, key in keys
+            )
         }
         new, open_ = budget.on(day, today)
         found += [today[matter] for matter in new] + [replace(today[matter], new=False) for matter in open_]
     return found
 
 
-def _finding(back: Lookback, key: UserDay, actor: str, level: float, by: str) -> Finding:
+def _finding(back: Lookback, key: UserDay, actor: str, why: str, level: float, by: str) -> Finding:
     ask = back.database.execute
     day = ask(
         "SELECT visits, unexplained, expected FROM drift WHERE day = ? AND actor = ?", list(key)
-    ).fetchone()
-    odd = ask(
-        "SELECT why FROM scored WHERE day = ? AND actor = ? AND score >= ?"
-        " GROUP BY why ORDER BY count(*) DESC, why LIMIT 1",
-        [*key, batch.UNEXPLAINED],
     ).fetchone()
     shown = ask(
         "SELECT min(idx) AS first FROM scored JOIN entry USING (day, actor, client)"
@@ -97,7 +95,7 @@ def _finding(back: Lookback, key: UserDay, actor: str, level: float, by: str) ->
     ).fetchall()
     visits, unexplained, expected = day or (0, 0.0, 0.0)
     return Finding(
-        iso(key[0]), actor, round(level, 3), by, odd[0] if odd else "", visits, round(unexplained, 3),
+        iso(key[0]), actor, round(level, 3), by, why, visits, round(unexplained, 3),
         round(expected, 3), [row[0] for row in shown],
     )  # fmt: skip
 

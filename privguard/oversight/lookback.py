@@ -28,6 +28,10 @@ _USER_DAYS: Final = {
     " GROUP BY d.day, d.actor",
 }
 
+_REASONS: Final = """
+SELECT DISTINCT ON (day, actor) day, actor, why FROM scored JOIN doubt USING (day, actor, client)
+GROUP BY day, actor, why ORDER BY day, actor, sum(doubt / (1.0 - doubt)) DESC, why"""
+
 
 class Lookback:
     """Tables of accesses and work, and of what was found; in memory, or in a file that stays.
@@ -113,6 +117,14 @@ class Lookback:
             name: {(row[0], row[1]): float(row[2]) for row in self.database.execute(query).fetchall()}
             for name, query in _USER_DAYS.items()
         }
+
+    def reasons(self) -> dict[UserDay, str]:
+        """What explains the unexplained visits of each day of an actor least, each by its odds.
+
+        By their number it would be what is ordinary of a busy day, and not the one look that stands out.
+        """
+        rows = self.database.execute(_REASONS).fetchall()
+        return {(day, actor): why for day, actor, why in rows}
 
     def table(self, name: str) -> ir.Table:
         """A table as ibis sees it, unbound: expressions are made without the database."""

@@ -313,3 +313,18 @@ def test_a_day_stands_out_by_what_was_done_on_it(back: Lookback) -> None:
     assert [day for day in days if (day, EVE) in found["drift"]] == [50, 51, 55]
     assert (55, ANN) in rows(back, "SELECT day, actor FROM company WHERE shared > 0")
     assert [day for day in days if (day, ANN) in found["shared"]] == [50, 51]
+
+
+def test_a_day_is_named_for_the_looks_that_weigh_most(back: Lookback) -> None:
+    """One look at kin among a busy day's three; or several alike, which one more of another kind is not."""
+    private, team, nobody = Why.PRIVATE.value, Why.TEAM_WORK.value, Why.NOBODY.value
+    looks = [
+        *((1, 7, client, 0.93, team) for client in range(3)), (1, 7, 3, 0.999, private),
+        *((2, 7, client, 0.97, nobody) for client in range(3)), (2, 7, 3, 0.98, private),
+        (3, 7, 1, 0.9, nobody), (3, 8, 1, 0.9, team),
+    ]  # fmt: skip
+    back.database.execute("CREATE TABLE doubt (day INT, actor INT, client INT, doubt DOUBLE, why VARCHAR)")
+    back.database.executemany("INSERT INTO doubt VALUES (?, ?, ?, ?, ?)", looks)
+    back.database.execute("CREATE TABLE scored AS SELECT day, actor, client, why FROM doubt")
+    back.database.execute("ALTER TABLE doubt DROP COLUMN why")
+    assert back.reasons() == {(1, 7): private, (2, 7): nobody, (3, 7): nobody, (3, 8): team}
