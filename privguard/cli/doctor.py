@@ -110,7 +110,11 @@ def _signing(settings: Settings) -> str:
     open_timestamping(settings)  # the authority's certificates
     published = TreeReader(Store(settings.store.url)).published()
     last = f"last checkpoint at {published.size} entries" if published is not None else "no checkpoint yet"
-    return f"{last}, {len(settings.audit.witnesses)} witnesses"
+    named = settings.audit.origin.partition("/")[0] != "privguard.invalid"
+    nameless = (
+        "" if named else "; NAMELESS: give the log a name of its own, [audit] origin, before others trust it"
+    )
+    return f"{last}, {len(settings.audit.witnesses)} witnesses{nameless}"
 
 
 def _upstream(settings: Settings) -> str:

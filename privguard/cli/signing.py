@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import click
 import msgspec
 
 from privguard.cli.options import FILE, config_option, json_option, say, settings_of
+from privguard.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +26,34 @@ NEXT = (
 
 @click.group()
 def signing() -> None:
-    """Rotate, retire and list the keys that sign the log; go on from old keys to new ones."""
+    """Make, rotate, retire and list the keys that sign the log; go on from old keys to new ones."""
+
+
+@signing.command()
+@config_option
+def init(config: Path) -> None:
+    """Write the first keys where [audit] signing_keys names a file; never overwrites."""
+    from privguard.audit.signing_keys import new_signing_keys
+    from privguard.files import write_new
+    from privguard.store.engine import Store
+    from privguard.store.tree_reader import TreeReader
+
+    settings = settings_of(config)
+    file = settings.audit.signing_keys
+    if file is None:
+        raise ConfigError('Name the file first: signing_keys = "signing.json" below [audit].')
+    store = Store(settings.store.url)
+    try:
+        signed = TreeReader(store).published()
+    finally:
+        store.close()
+    if signed is not None:
+        raise ConfigError("The log is signed by other keys: restore their file from its backup.")
+    try:
+        write_new(file, new_signing_keys(os.urandom), secret=True)
+    except FileExistsError:
+        raise ConfigError(f"{file} is there already: it is left alone.") from None
+    click.echo(f"wrote {file}: back it up now, apart from the log. Next: privguard audit checkpoint")
 
 
 @signing.command()

@@ -192,6 +192,12 @@ def test_doctor_says_one_line_a_check(folder: Gateway) -> None:
     assert all(json.loads(line)["ok"] for line in as_json.stdout.splitlines())
 
 
+def test_doctor_says_that_a_log_has_nobodys_name(folder: Gateway) -> None:
+    assert "NAMELESS" not in privguard("doctor", "--config", str(folder.config)).stdout
+    folder.config.write_text(folder.config.read_text().replace("test.invalid/log", "privguard.invalid/log"))
+    assert "NAMELESS" in privguard("doctor", "--config", str(folder.config)).stdout
+
+
 def test_doctor_says_that_an_empty_directory_refuses_everybody(
     folder: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,3 +121,20 @@ def test_l11_who_has_the_old_trust_file_is_led_to_the_new_keys(served: Gateway, 
         assert (bad.returncode, bad.stdout) == (1, b"")
         assert b"Traceback" not in bad.stderr
     assert privguard("audit", "verify", "--config", served.config).returncode == 0
+
+
+def test_l11_a_log_that_was_not_signed_gets_keys_once(own_folder: Path) -> None:
+    gateway = make_gateway(own_folder, 1)
+    file = gateway.folder / "signing.json"
+    backup = file.rename(file.with_name("backup.json"))
+    run(gateway, "signing", "init")
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = privguard("signing", "init", "--config", gateway.config)
+    assert (again.returncode, b"is left alone" in again.stderr) == (1, True)
+    run(gateway, "audit", "search")  # puts an entry on record
+    run(gateway, "audit", "checkpoint")
+    assert b"signed with 2 keys" in run(gateway, "audit", "verify").stdout
+    file.rename(backup)
+    other = privguard("signing", "init", "--config", gateway.config)
+    assert (other.returncode, b"signed by other keys" in other.stderr) == (1, True)
+    assert not file.exists()
