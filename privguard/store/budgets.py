@@ -10,8 +10,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, delete, func, select, text
 
 from privguard.crypto.envelope import joined
 from privguard.crypto.keyring import Keyring
@@ -60,7 +59,7 @@ class SqlBudgets:
         tenant, actor = rows[0]["tenant"], rows[0]["actor"]
 
         def claim(connection: Any) -> None:
-            connection.execute(_ADD[connection.dialect.name], rows)
+            connection.execute(_ADD, rows)
             for span, most in limits:
                 number = now_us // SPANS[span]
                 where = {"t": tenant, "a": actor, "s": span, "n": number}
@@ -96,7 +95,7 @@ _COUNT: Final = (
     select(func.count()).select_from(client_seen).where(*_MINE, client_seen.c.number == bindparam("n"))
 )
 _FORGET: Final = delete(client_seen).where(*_MINE, client_seen.c.number < bindparam("n"))
-_ADD: Final = {
-    "sqlite": sqlite.insert(client_seen).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(client_seen).on_conflict_do_nothing(),
-}
+_ADD: Final = text(
+    "INSERT INTO client_seen (tenant, actor, span, number, mark)"
+    " VALUES (:tenant, :actor, :span, :number, :mark) ON CONFLICT DO NOTHING"
+)

@@ -58,7 +58,9 @@ event: Final = Table(
     *_each(Text, "tenant", "actor", "action", "outcome"),
     *_each(LargeBinary, "leaf_hash", "leaf"),
     UniqueConstraint("event_id", "part", name="event_id_part"),
-    Index("event_ts", "ts_us", postgresql_using="brin"),
+    Index(
+        "event_ts", "ts_us"
+    ),  # BRIN on PostgreSQL: the migration says so; said here it loads 3 MB everywhere
 )
 """One row a leaf; ``leaf`` is the exact bytes that were hashed."""
 
@@ -141,7 +143,6 @@ checkpoint: Final = Table(
         "checkpoint_stamped",
         "size",
         sqlite_where=text("timestamp_token IS NOT NULL"),
-        postgresql_where=text("timestamp_token IS NOT NULL"),
     ),
 )
 """Signed checkpoints with what witnesses and the timestamp authority added.

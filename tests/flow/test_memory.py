@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,3 +72,11 @@ def test_memory_of_an_export_does_not_grow_with_its_clients(door: Gateway, upstr
         sum(len(group["subjects"]) for leaf in door.leaves() for group in leaf.get("groups", ()))
         == USUAL + MORE
     )
+
+
+def test_a_gateway_loads_nothing_that_it_may_never_use() -> None:
+    served = "privguard.bootstrap, privguard.cli.serve, privguard.gateway.server, privguard.gateway.upstream"
+    unused = "alembic apprise duckdb ibis numpy psycopg segno sqlalchemy.dialects.postgresql typst xlsxwriter"
+    code = f"import sys, {served}, privguard.signing; print({{*{unused.split()!r}}} & {{*sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "set()\n"
