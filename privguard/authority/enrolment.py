@@ -246,16 +246,16 @@ class Enrolment:
         await self._send(mine[0], code)
 
     async def assertion_options(
-        self, actor: Principal, text: str, *, reason: str = "", ticket: str = ""
+        self, actor: Principal, text: str, *, reason: str = "", ticket: str = "", approve: bool = True
     ) -> str:
         """For ``navigator.credentials.get``: a challenge, and the actor's keys; JSON.
 
         Args:
-            reason, ticket: as they will be said with the proof: the key signs them.
+            reason, ticket, approve: as they will be said with the proof: the key signs them.
         """
         from privguard.stepup import webauthn
 
-        challenge = self._granting.said(self._granting.opened(text, actor), reason, ticket)
+        challenge = self._granting.said(self._granting.opened(text, actor), reason, ticket, approve=approve)
         keys = [one for one in await self.mine(actor) if one.kind == "webauthn" and one.state == "active"]
         if not keys:
             raise NotOnRecordError("You have no security key.")

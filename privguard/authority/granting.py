@@ -27,7 +27,14 @@ from privguard.policy.notation import seconds
 from privguard.policy.terms import Terms, terms
 from privguard.ports import Claim
 from privguard.stepup.assurance import Profile
-from privguard.stepup.challenge import CHALLENGE_S, Challenge, described, open_challenge, seal_challenge
+from privguard.stepup.challenge import (
+    CHALLENGE_S,
+    DECIDE,
+    Challenge,
+    described,
+    open_challenge,
+    seal_challenge,
+)
 from privguard.stepup.factor import Proof
 from privguard.stepup.grant import GRANT_BYTES, Grant, Scope, mark_of
 from privguard.store.claims import together
@@ -125,9 +132,10 @@ class Granting:
         """The challenge, for its own holder. Raises AccessDeniedError."""
         return open_challenge(text, self._key, actor, self._now_us() // _S)
 
-    def said(self, challenge: Challenge, reason: str, ticket: str) -> Challenge:
+    def said(self, challenge: Challenge, reason: str, ticket: str, *, approve: bool = True) -> Challenge:
         """With what is said now. Raises MalformedRequestError: it is too long, or not printable."""
-        return challenge.said(in_words(reason, MAX_REASON, "reason"), in_words(ticket, MAX_TICKET, "ticket"))
+        words = in_words(reason, MAX_REASON, "reason"), in_words(ticket, MAX_TICKET, "ticket")
+        return challenge.said(*words, approve=approve)
 
     def terms_of(self, challenge: Challenge, actor: Principal) -> Terms:
         """What meeting it takes. Raises AccessDeniedError: the policy changed since (M13)."""
@@ -245,7 +253,7 @@ class Granting:
     def decision_scope(self, approver: Principal, standing: Standing) -> Scope:
         """What an approver's own factor is asked for: this request, by this approver, in this session."""
         return replace(
-            standing.scope, actor=approver.id, session=approver.session or "", action="approve", rules=()
+            standing.scope, actor=approver.id, session=approver.session or "", action=DECIDE, rules=()
         )
 
     async def decide(self, approver: Principal, name: str, *, approve: bool, text: str, proof: Proof) -> None:
@@ -263,7 +271,7 @@ class Granting:
         challenge = self.opened(text, approver)
         if challenge.scope != self.decision_scope(approver, standing):  # S09: a challenge for something else
             raise AccessDeniedError("The challenge is for another request: open this one again.")
-        said = challenge.said()
+        said = challenge.said(approve=approve)
         proven = await self._prover.prove(approver, proof, said.proved_by(proof.method), None)
         now, scope = self._now_us(), standing.scope
         decided = (

@@ -173,6 +173,9 @@ def _key(shown: Shown) -> tuple[bool | None, str]:
     except FactorRefusedError:
         return False, ""
     said = (scope.tenant, scope.actor, scope.purpose, set(scope.clients))
+    verb = leaf.action.rpartition(":")[2]
+    if verb in ("approve", "refuse") and scope.action != verb:
+        return False, origin
     return said == (leaf.tenant, leaf.actor, leaf.purpose, set(shown.clients.values())), origin
 
 

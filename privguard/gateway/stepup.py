@@ -61,6 +61,7 @@ class OptionsBody(Struct, frozen=True, forbid_unknown_fields=True):
     factor: str = ""
     reason: str = ""
     ticket: str = ""
+    approve: bool = True
 
 
 class FactorBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,7 +190,7 @@ class Acts:
             await self._enrolment.send_code(actor, said.challenge_id, said.factor)
             return {"sent": True}
         options = await self._enrolment.assertion_options(
-            actor, said.challenge_id, reason=said.reason, ticket=said.ticket
+            actor, said.challenge_id, reason=said.reason, ticket=said.ticket, approve=said.approve
         )
         return Response(options, media_type="application/json")
 

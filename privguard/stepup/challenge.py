@@ -22,6 +22,8 @@ from privguard.stepup.grant import Scope, canonical, webauthn_challenge
 CHALLENGE_S: Final = 300
 """Seconds to meet it in."""
 DETAILS_TYPE: Final = "urn:privguard:reveal"
+DECIDE: Final = "decide"
+"""The action of a challenge to whoever decides on a request; what they say of it takes its place."""
 _PLACE: Final = b"privguard challenge 1"
 _LONGEST: Final = 8_192
 _STRANGE: Final = "The challenge is over, or for somebody else or another session: ask for the record again."
@@ -46,11 +48,12 @@ class Challenge(Struct, frozen=True):
         nonce = base64.urlsafe_b64decode(self.nonce)
         return webauthn_challenge(self.scope, nonce) if method == "webauthn" else nonce
 
-    def said(self, reason: str = "", ticket: str = "") -> Challenge:
-        """With reason and ticket in its scope, as they were said before or now: a key signs them, too."""
+    def said(self, reason: str = "", ticket: str = "", *, approve: bool = True) -> Challenge:
+        """With reason, ticket and decision in its scope, as they were said before or now: a key signs it."""
         scope = self.scope
         reason, ticket = reason or self.reason or scope.reason, scope.ticket or ticket
-        return replace(self, scope=replace(scope, reason=reason, ticket=ticket), reason=reason)
+        action = ("approve" if approve else "refuse") if scope.action == DECIDE else scope.action
+        return replace(self, scope=replace(scope, reason=reason, ticket=ticket, action=action), reason=reason)
 
     @property
     def approved(self) -> dict[str, str]:

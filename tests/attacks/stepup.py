@@ -143,7 +143,7 @@ class KeyHolder(Person):
         done = self.ask("POST", f"{API}factors/{begun.json()['id']}", {"attestation": answer})
         assert done.status == 200, done
 
-    def options(self, challenge: str, **said: str) -> str:
+    def options(self, challenge: str, **said: str | bool) -> str:
         body = {"challenge_id": challenge, "method": "webauthn", **said}
         answer = self.ask("POST", f"{API}options", body)
         assert answer.status == 200, answer

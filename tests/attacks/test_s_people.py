@@ -231,6 +231,32 @@ def test_s09_nobody_approves_what_is_theirs(staff: dict[str, KeyHolder], guarded
     assert state == "refused"
 
 
+def test_s15_a_key_signs_whether_it_approves(staff: dict[str, KeyHolder], guarded: Gateway) -> None:
+    """What somebody refused cannot be shown as approved by them, nor the other way round."""
+    aml, lead = staff["aml.zhao"], staff["amllead.gao"]
+    lead.minutes_later()
+    lead.key = Authenticator()
+    lead.enrol_key()
+
+    def signed(name: str, *, meant: bool, said: bool) -> Answer:
+        text = lead.ask("POST", f"{API}challenges", {"action": "decide", "name": name}).json()["challenge_id"]
+        answer = lead.key.get(lead.options(text, approve=meant), lead.origin)
+        proof = {"method": "webauthn", "assertion": answer}
+        return lead.ask(
+            "POST", f"{API}approvals/{name}", {"challenge_id": text, "proof": proof, "approve": said}
+        )
+
+    for meant in (True, False):
+        name = requested(aml).json()["name"]
+        assert signed(name, meant=not meant, said=meant).problem == "factor-refused"
+        assert signed(name, meant=meant, said=meant).status == 200
+        entries = [leaf for leaf in guarded.leaves() if leaf.get("about", {}).get("grant") == name]
+        shown = shown_of(guarded, entries[-1]["id"])
+        verb = "approve" if meant else "refuse"
+        assert entries[-1]["action"] == f"stepup:grant:{verb}"
+        assert (shown["key"], json.loads(shown["detail"]["approved"])["action"]) == (True, verb)
+
+
 def test_an_export_waits_for_compliance(staff: dict[str, KeyHolder]) -> None:
     manager, compliance = staff["mgr.chen"], staff["comp.he"]
     compliance.minutes_later()

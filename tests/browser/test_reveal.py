@@ -186,29 +186,39 @@ def test_the_dialog_takes_a_code_that_is_sent(browser: Browser, rm: Visitor) -> 
             store.execute("UPDATE factor SET state = 'active' WHERE id = ?", (rm.factor,))
 
 
+def enrol_key(tab: Tab, who: Visitor) -> None:
+    """A key of the tab's own, added on the page by a code."""
+    tab.add_key()
+    tab.go(at(who, f"{STEPUP}factors/add?kind=webauthn&lang=en"))
+    who.minutes_later()
+    tab.type("#code", who.code())
+    tab.press("Enter")
+    tab.click("[data-create]")
+    tab.see("The factor was added.")
+
+
 def test_the_dialog_goes_on_when_somebody_approved(browser: Browser, lead: Visitor, officer: Visitor) -> None:
     case = "{purpose: 'aml_case', ticket: 'AML-17', reason: 'two accounts, one address'}"
     with tab_of(browser, officer) as tab:
-        tab.add_key()
-        tab.go(at(officer, f"{STEPUP}factors/add?kind=webauthn&lang=en"))
-        officer.minutes_later()
-        tab.type("#code", officer.code())
-        tab.press("Enter")
-        tab.click("[data-create]")
-        tab.see("The factor was added.")
+        enrol_key(tab, officer)
         tab.go(at(officer, FRONT))
         asking(tab, f"privguard.reveal('/clients/1', ['id_no'], {case})")
         tab.click("dialog button.main")
         tab.see("A second person has to approve this.")
         waits = lead.ask("GET", f"{API}approvals").json()["approvals"][-1]
         assert waits["reason"] == "two accounts, one address"
-        asked = {"action": "decide", "name": waits["name"]}
-        challenge = lead.ask("POST", f"{API}challenges", asked).json()["challenge_id"]
-        lead.minutes_later()
-        body = {"challenge_id": challenge, "proof": {"method": "totp", "code": lead.code()}, "approve": True}
-        assert lead.ask("POST", f"{API}approvals/{waits['name']}", body).status == 200
+        with tab_of(browser, lead) as decides:
+            enrol_key(decides, lead)
+            decides.go(at(lead, f"{STEPUP}approvals/decide?name={waits['name']}&lang=en"))
+            decides.click("[value=yes]")
+            decides.click("[data-get]")
+            decides.wait("document.querySelector('.notice') !== null")
         true = officer.gateway.upstream("rm.li", "GET", "/clients/1").json()["client"]["id_no"]
         assert tab.wait("window.came")["body"]["client"]["id_no"] == true
+    [decided] = [leaf for leaf in lead.gateway.leaves() if leaf["action"] == "stepup:grant:approve"]
+    said = privguard("audit", "show", decided["id"], "--json", "--config", lead.gateway.config)
+    shown = json.loads(said.stdout)
+    assert (shown["key"], json.loads(shown["detail"]["approved"])["action"]) == (True, "approve")
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -53,6 +53,9 @@ def decide(front: Front, granting: Granting, enrolment: Enrolment) -> Page:
         if await sent(enrolment, visit, text):
             return await show(replace(visit, notice="proof.sent"))
         choice = visit.form.get("approve", "")
+        if "options" in visit.form:  # the key signs what is chosen
+            options = await enrolment.assertion_options(visit.actor, text, approve=choice == "yes")
+            return Response(options, media_type="application/json")
         if choice not in ("yes", "no"):
             raise UnsaidError("unsaid.choice")
         await granting.decide(

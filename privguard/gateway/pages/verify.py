@@ -45,7 +45,9 @@ def start_or_verify(front: Front, granting: Granting, enrolment: Enrolment) -> P
             return await show(replace(visit, notice="proof.sent"))
         words = {kind: visit.form.get(kind, "") for kind in _IN_WORDS}
         if "options" in visit.form:  # the key signs what is typed
-            options = await enrolment.assertion_options(visit.actor, text, **words)
+            options = await enrolment.assertion_options(
+                visit.actor, text, reason=words["reason"], ticket=words["ticket"]
+            )
             return Response(options, media_type="application/json")
         if any(each.kind == "reason" for each in asked.terms.missing) and not visit.form.get("reason"):
             raise UnsaidError("unsaid.reason")

@@ -8,7 +8,7 @@ function say(text) {
   live.className = text ? "caution" : "";
 }
 
-// What a key is asked for that signs the words of a form, too.
+// What a key is asked for that signs what a form says, too.
 async function optionsFor(form) {
   const body = new URLSearchParams([...new FormData(form), ["options", "1"]]);
   return (await fetch(form.action, { method: "POST", body })).json();
@@ -31,7 +31,7 @@ function serve(button, attribute, ask, name) {
     say(button.dataset.waiting);
     button.disabled = true;
     try {
-      const said = "reason" in form.elements || "ticket" in form.elements;
+      const said = ["reason", "ticket", "approve"].some((name) => name in form.elements);
       const options = said ? await optionsFor(form) : JSON.parse(button.getAttribute(attribute));
       form.elements[name].value = JSON.stringify(await ask(options));
       form.submit();
