@@ -23,6 +23,7 @@ from privguard.errors import (
 )
 from privguard.model import AccessRequest, Outcome, Principal
 from privguard.policy import Policy
+from privguard.policy.document import NameDef
 from privguard.policy.notation import seconds
 from privguard.policy.terms import Terms, terms
 from privguard.ports import Claim
@@ -113,6 +114,11 @@ class Granting:
         nonce = base64.urlsafe_b64encode(self._core.entropy.token(16)).decode()
         challenge = Challenge(scope, nonce, now_us // _S + CHALLENGE_S, reason)
         return seal_challenge(challenge, self._key, self._core.entropy.token(NONCE_BYTES))
+
+    def names(self) -> Mapping[str, NameDef]:
+        """What the policy calls its fields; nothing while there is none, or where it says nothing."""
+        policy = self._core.policy
+        return policy.statement.names if policy is not None and policy.statement is not None else {}
 
     async def describe(self, scope: Scope, reason: str, now_us: int) -> Mapping[str, object]:
         """See ``ports.Challenges.describe``."""

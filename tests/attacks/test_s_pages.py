@@ -267,6 +267,8 @@ def test_s09_a_request_is_decided_by_somebody_else_on_their_page(guarded: Gatewa
     for said in ("aml.zhao", "client 1", "id_no", "aml_case", "AML-17", "aml-reveal", "one address"):
         assert said in page.text, said
         assert said in lead.open(f"{STEPUP}approvals").text, said
+    assert "identity number (id_no)" in page.text
+    assert "身份证件号码 (id_no)" in lead.open(f"{target}&lang=zh").text
     lead.minutes_later()
     assert lead.send(page, {"code": lead.code()}).answer.status == 400  # neither approved nor refused
     other = lead.open(f"{STEPUP}factors/add?kind=totp").form.values["challenge"]

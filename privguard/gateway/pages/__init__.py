@@ -42,7 +42,7 @@ def add_pages(
         key: 32 bytes that the forms' tokens are made with, the same in every worker.
         login: path at which one signs in to the pages; empty: one does at the CRM.
     """
-    front = Front(desk, key, login)
+    front = Front(desk, key, login, granting.names)
 
     def add(path: str, made: Page) -> None:
         async def show(request: Request) -> Response:

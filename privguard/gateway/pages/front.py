@@ -31,6 +31,7 @@ from privguard.gateway.own import PREFIX
 from privguard.gateway.pages.words import WORDS, Words, language
 from privguard.gateway.stepup import Desk, judged, read_body
 from privguard.model import Principal
+from privguard.policy.document import NameDef
 
 AT: Final = f"{PREFIX}stepup/"
 LANGUAGE: Final = f"{OWN_COOKIES.decode()}-lang"
@@ -93,10 +94,14 @@ class Front:
 
     Args:
         key, login: see ``add_pages``.
+        names: what the policy in force calls its fields.
     """
 
-    def __init__(self, desk: Desk, key: bytes, login: str) -> None:
+    def __init__(
+        self, desk: Desk, key: bytes, login: str, names: Callable[[], Mapping[str, NameDef]]
+    ) -> None:
         self._desk = desk
+        self._names = names
         self._key = key
         self._login = login
         self._templates = Environment(
@@ -111,7 +116,7 @@ class Front:
 
     async def show(self, request: Request, page: Page) -> Response:
         """Answers GET."""
-        words = _words(request)
+        words = self._words(request)
         try:
             visit = await self._visit(request, words, b"")
             return self._kept(request, await judged(page.show(visit)))
@@ -125,7 +130,7 @@ class Front:
 
     async def act(self, request: Request, page: Page) -> Response:
         """Answers POST."""
-        words = _words(request)
+        words = self._words(request)
         try:
             visit = await self._visit(request, words, await read_body(request))
         except Exception as error:  # noqa: BLE001  # bad input never gives a 500
@@ -169,6 +174,15 @@ class Front:
         return words(key if known else "problem.other"), nothing if plain else words.detail(error.detail)
 
     # inside
+
+    def _words(self, request: Request) -> Words:
+        asked, kept = request.query_params.get("lang", ""), request.cookies.get(LANGUAGE, "")
+        words = WORDS[language(asked, kept, request.headers.get("accept-language", ""))]
+        said = self._names()
+        return replace(
+            words,
+            fields={name: one.zh if words.lang.startswith("zh") else one.en for name, one in said.items()},
+        )
 
     async def _visit(self, request: Request, words: Words, body: bytes) -> Visit:
         posted = request.method == "POST"
@@ -227,11 +241,6 @@ class Front:
                 LANGUAGE, lang, max_age=_YEAR_S, path="/", secure=True, httponly=True, samesite="lax"
             )
         return response
-
-
-def _words(request: Request) -> Words:
-    asked, kept = request.query_params.get("lang", ""), request.cookies.get(LANGUAGE, "")
-    return WORDS[language(asked, kept, request.headers.get("accept-language", ""))]
 
 
 def _target(request: Request) -> str:

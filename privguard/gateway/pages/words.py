@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,15 +18,21 @@ class Words(Struct, frozen=True):
 
     Attributes:
         details: what an English detail of an error or rule reads like, and what it says in this language.
+        fields: what the policy calls its fields in this language.
     """
 
     lang: str
     texts: Mapping[str, str]
     details: tuple[tuple[re.Pattern[str], str], ...]
+    fields: Mapping[str, str] = {}
 
     def __call__(self, key: str, **values: object) -> str:
         """The text of a key, with its values put in."""
         return self.texts[key].format_map(values)
+
+    def named(self, fields: Iterable[str]) -> list[str]:
+        """Fields as people call them, each with the name that rules and headers have for it."""
+        return [f"{self.fields[each]} ({each})" if each in self.fields else each for each in fields]
 
     def count(self, key: str, n: int) -> str:
         """The text for a number of things."""
