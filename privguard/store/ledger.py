@@ -232,7 +232,6 @@ class _Batch:
         self._met = frozenset(self._heads)
         self._there = {(event_id, part): index for event_id, part, index in state.present}
         self._ids = {event_id for event_id, _, _ in state.present}
-        self._placed: dict[tuple[str, int], tuple[AccessEvent, int]] = {}
         self._rows = Rows(fresh=strangers.rows)
 
     def knows(self, entry: Entry) -> bool:
@@ -253,7 +252,6 @@ class _Batch:
         sealed = seal_detail(entry, held) if entry.detail else b""
         for draft, named in zip(entry.drafts, tokens, strict=True):
             index = self._append(draft, named, sealed)
-            self._placed[entry.event.event_id, draft.leaf.part] = entry.event, index
             sealed = b""
         self._ids.add(entry.event.event_id)
         return index
@@ -295,14 +293,14 @@ class _Batch:
         if entry.event.event_id not in self._ids:
             return None
         keys = [(entry.event.event_id, draft.leaf.part) for draft in entry.drafts]
-        placed = [self._placed.get(key) for key in keys]
-        if any(placed):
-            same = all(found is not None and found[0] == entry.event for found in placed)
-            return placed[-1][1] if same and placed[-1] is not None else AuditUnavailableError(REUSED)
-        indexes = [self._there[key] for key in keys if key in self._there]
+        placed = {(row[1], row[2]): row for row in self._rows.events if row[1] == entry.event.event_id}
+        there = self._there | {key: row[0] for key, row in placed.items()}
+        indexes = [there[key] for key in keys if key in there]
         if not indexes:
             return None
-        leaves = self._sql.read_leaves(self._connection, indexes)
+        leaves = self._sql.read_leaves(self._connection, indexes) | {
+            row[0]: row[8] for row in placed.values()
+        }
         same = len(indexes) == len(keys) and all(
             _same(draft, named, leaves[index])
             for draft, named, index in zip(entry.drafts, tokens, indexes, strict=True)

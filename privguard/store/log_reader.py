@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Connection, Select, select
 
 from privguard.audit.merkle import leaf_hash
 from privguard.audit.record import Columns
@@ -32,6 +32,24 @@ class Span(NamedTuple):
 
     start: int
     stop: int
+
+
+def first_since(connection: Connection, ts_us: int, start: int = 0) -> int | None:
+    """Index of the first entry from ``start`` on of a log time (microseconds) or later; None without one.
+
+    Log time never goes back, so it is found by halves, without an index that each entry would have to enter.
+    """
+    stop = connection.execute(select(tree_state.c.size)).scalar_one()
+    found = None
+    while start < stop:
+        middle = (start + stop) // 2
+        query = select(event.c.idx, event.c.ts_us).where(event.c.idx >= middle).order_by(event.c.idx)
+        row = connection.execute(query.limit(1)).one_or_none()
+        if row is not None and row.ts_us < ts_us:
+            start = row.idx + 1
+        else:
+            stop, found = middle, found if row is None else row.idx
+    return found
 
 
 def of_actors(

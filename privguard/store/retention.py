@@ -17,7 +17,7 @@ from privguard.audit.record import Head, parse
 from privguard.audit.stretch import STRETCH
 from privguard.errors import AuditUnavailableError, OnHoldError
 from privguard.store.engine import Store
-from privguard.store.log_reader import Indexed, Span, of_actors
+from privguard.store.log_reader import Indexed, Span, first_since, of_actors
 from privguard.store.tables import event, subject_head, tree_state
 from privguard.store.tree_reader import TreeReader
 
@@ -158,8 +158,7 @@ def _first(
 ) -> int | None:
     """Index of the first entry of a category that stays."""
     if since_us is not None:
-        begin = select(event.c.idx).where(event.c.ts_us >= since_us, event.c.idx >= floor)
-        found = connection.execute(begin.order_by(event.c.ts_us, event.c.idx).limit(1)).scalar_one_or_none()
+        found = first_since(connection, since_us, floor)
         if found is None:
             return None
         floor = found

@@ -38,6 +38,10 @@ class State(Struct, frozen=True):
     kek_floor: int
 
 
+EventRow = tuple[int, str, int, int, str, str, str, str, bytes, bytes]
+"""Index, ``record.Columns``, the leaf, its hash."""
+
+
 class Rows(Struct):
     """What a batch of entries adds to the tables.
 
@@ -47,7 +51,7 @@ class Rows(Struct):
     """
 
     fresh: list[SubjectRow]
-    events: list[tuple[int | str | bytes, ...]] = []
+    events: list[EventRow] = []
     hashes: list[bytes] = []
     subjects: list[tuple[int | str, ...]] = []
     heads: list[tuple[str, int, int]] = []

@@ -58,9 +58,6 @@ event: Final = Table(
     *_each(Text, "tenant", "actor", "action", "outcome"),
     *_each(LargeBinary, "leaf_hash", "leaf"),
     UniqueConstraint("event_id", "part", name="event_id_part"),
-    Index(
-        "event_ts", "ts_us"
-    ),  # BRIN on PostgreSQL: the migration says so; said here it loads 3 MB everywhere
 )
 """One row a leaf; ``leaf`` is the exact bytes that were hashed."""
 

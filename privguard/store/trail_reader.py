@@ -18,7 +18,7 @@ from privguard.crypto.envelope import EnvelopeError, unseal
 from privguard.errors import StoreUnavailableError
 from privguard.model import SubjectRef
 from privguard.store.engine import Store
-from privguard.store.log_reader import Indexed, Span, of_actors
+from privguard.store.log_reader import Indexed, Span, first_since, of_actors
 from privguard.store.retention import floor_of, said_of
 from privguard.store.subjects import DataKey, SubjectKeys
 from privguard.store.tables import event, event_subject, secret, subject, subject_head
@@ -56,9 +56,8 @@ class TrailReader:
 
     def since(self, ts_us: int) -> int | None:
         """Index of the first entry of a log time (microseconds) or later; None if there is none."""
-        query = select(event.c.idx).where(event.c.ts_us >= ts_us).order_by(event.c.ts_us, event.c.idx)
         with self._store.read() as connection:
-            return connection.execute(query.limit(1)).scalar_one_or_none()
+            return first_since(connection, ts_us)
 
     def entries(self, where: Where, span: Span, *, newest_first: bool) -> Iterator[Indexed]:
         """The leaves of a span that the columns allow, in flat memory."""

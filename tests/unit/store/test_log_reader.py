@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 from privguard.audit.verify import verify_log
 from privguard.errors import StoreUnavailableError
 from privguard.store.engine import Store
-from privguard.store.log_reader import PAGE, Indexed, LogReader, Span, of_actors
+from privguard.store.log_reader import PAGE, Indexed, LogReader, Span, first_since, of_actors
 from privguard.store.tables import BLOCK_EVENTS, event
 from tests.unit.audit.events import access
 from tests.unit.store.logs import leaves_of, open_log, store_of
@@ -103,3 +103,20 @@ def test_l09_a_reader_of_a_lost_database_says_so(tmp_path: Path) -> None:
     (tmp_path / "log.db").write_bytes(b"not a database" * 100)
     with pytest.raises(StoreUnavailableError, match="restore a backup"):
         read.head()
+
+
+TIMES = (0, 10, 11, 20, 21, 30, 31)
+
+
+def test_a_log_time_is_found_by_halves(log_folder: Path) -> None:
+    log = open_log(log_folder, deadline_s=30)
+    for at in (10, 20, 20, 20, 30):
+        log.submit(access("a", at_us=at)).result(30)
+    log.close()
+    store = store_of(log_folder)
+    with store.read() as connection:
+        found = {(ts, start): first_since(connection, ts, start) for ts in TIMES for start in (0, 2)}
+        assert connection.execute(select(event.c.ts_us)).scalars().all() == [10, 20, 20, 20, 30]
+    store.close()
+    assert [found[ts, 0] for ts in TIMES] == [0, 0, 1, 1, 4, 4, None]
+    assert [found[ts, 2] for ts in TIMES] == [2, 2, 2, 2, 4, 4, None]
