@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from privguard.errors import AuditUnavailableError, StoreUnavailableError
-from privguard.store import audit_log, ledger
+from privguard.store import audit_log, databases, ledger
 from privguard.store.audit_log import SqlAuditLog
 from privguard.store.statements import driver
 from tests.faults.writers import Failing
@@ -224,7 +224,7 @@ def failing_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(*_: object) -> None:
         raise sqlite3.OperationalError("the disk went away")
 
-    monkeypatch.setattr(SQLiteDialect_pysqlite, "do_execute", begin)
+    monkeypatch.setattr(databases, "_run", begin)
 
 
 def failing_commit(after: bool) -> Step:
@@ -250,6 +250,7 @@ BEFORE: dict[str, Step] = {
     "events": failing_statement("INSERT OR ROLLBACK INTO event "),
     "clients": failing_statement("INSERT OR ROLLBACK INTO event_subject"),
     "chains": failing_statement("INSERT OR ROLLBACK INTO subject_head"),
+    "longer chains": failing_statement("UPDATE OR ROLLBACK subject_head"),
     "detail": failing_statement("INSERT OR ROLLBACK INTO secret"),
     "tiles": failing_statement("INSERT INTO tile"),
     "tree": failing_statement("UPDATE tree_state"),
