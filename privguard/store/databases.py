@@ -24,7 +24,6 @@ _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA trusted_schema=OFF",
-    "PRAGMA wal_autocheckpoint=4000",  # pages: those that each batch changes are copied a quarter as often
 )
 _SESSION: Final = (
     # A writer that stops inside its transaction holds the log's lock: the server ends it.
