@@ -22,7 +22,7 @@ def test_l10_two_writers_leave_a_dense_log_without_loss_or_duplicate(log_folder:
     assert check_acknowledged(log_folder, acknowledged) == 800
 
 
-@pytest.mark.parametrize("events", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("events", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_l10_sixteen_writers_killed_at_random_lose_and_double_nothing(log_folder: Path, events: int) -> None:
     make_log(log_folder)
     seed = random.SystemRandom().randrange(1 << 32)

@@ -378,7 +378,8 @@ def test_a_grant_of_the_pages_holds_for_the_tokens_of_the_same_session(door: Gat
     done = browser.fill(begun.answer, {"code": pyotp.TOTP(secret).at(now)})
     assert done.answer.status == 303, done.text
     elsewhere = Browser(door)
-    elsewhere.back(issuer.sign_in(elsewhere.begin(), sub="e-20", sid="s-2"))
+    assert elsewhere.back(issuer.sign_in(elsewhere.begin(), sub="e-20", sid="s-2")).status == 303
+    assert elsewhere.who() == "e-20"
     assert elsewhere.get(offered).status == 403
     granted = browser.fill(browser.get(offered), {"code": pyotp.TOTP(secret).at(now + 30)})
     assert granted.answer.status == 200, granted.text
