@@ -107,9 +107,13 @@ def kill(pid: int) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether it runs; who has ended and was not asked about yet does not."""
+    """Whether it runs; who has ended and was not asked about yet does not, once the last thread has.
+
+    A thread that waits for the disk outlives the first, and its process's sockets live on with it.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return not ended or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     except OSError:
         return False
 

@@ -100,6 +100,7 @@ def dialog(tab: Tab, who: Visitor, lang: str) -> Iterator[str]:
     """The dialog of ``privguard.js``, which takes its language from the page."""
     tab.go(at(who, "/assets/front.html"))
     tab.value(f"document.documentElement.lang = '{'zh-CN' if lang == 'zh' else lang}'")
+    tab.see("*")  # the value comes later than the page, and moves the button
     tab.click("#show")
     tab.wait("[...document.body.children].some((each) => each.shadowRoot)")
     yield "dialog"
